@@ -1,0 +1,1 @@
+"""Ready-made search spaces: one module each, with a ``SPACE`` in it."""

@@ -1,0 +1,76 @@
+"""Attention transfer (Zagoruyko and Komodakis, 2017, arXiv:1612.03928), in its mean form."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from kdtune.contracts import Batch, Outputs, Traits
+from kdtune.objectives.base import OBJECTIVES, Objective
+from kdtune.objectives.scratch import cross_entropy
+
+
+def attention_map(features: Tensor) -> Tensor:
+    """Where a network looks: channel mean of squares, flattened, of unit L2 norm per sample.
+
+    Args:
+        features: ``(B, C, H, W)``; signed maps need no absolute value, as they are squared.
+
+    Returns:
+        ``(B, H * W)``, rows of norm 1 (0 where all features are 0).
+    """
+    energy = features.float().pow(2).mean(dim=1).flatten(1)
+    return functional.normalize(energy, dim=1, eps=1e-12)
+
+
+def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of two attention maps, over samples and positions.
+
+    The larger map is average-pooled to the size of the smaller one first. The weight of about
+    1000 that the literature uses belongs to this mean form, not to the norm of the difference.
+
+    Args:
+        student: ``(B, C_s, H_s, W_s)``.
+        teacher: ``(B, C_t, H_t, W_t)``; receives no gradient.
+
+    Returns:
+        Scalar >= 0.
+
+    Raises:
+        ValueError: If a map is not four-dimensional or the batch sizes differ.
+    """
+    if student.ndim != 4 or teacher.ndim != 4 or len(student) != len(teacher):
+        raise ValueError(
+            "attention maps need (B, C, H, W) features of one batch, got "
+            f"{tuple(student.shape)} and {tuple(teacher.shape)}"
+        )
+    height, width = min(student.shape[-2:], teacher.shape[-2:])
+    student, teacher = (
+        functional.adaptive_avg_pool2d(f, (height, width)) if f.shape[-2] > height else f
+        for f in (student, teacher.detach())
+    )
+    return functional.mse_loss(attention_map(student), attention_map(teacher))
+
+
+@OBJECTIVES.register("at")
+class AttentionTransfer(Objective):
+    """``CE + beta * sum over blocks of the attention loss``."""
+
+    beta: Annotated[float, Field(ge=0)] = 1000.0
+    blocks: Annotated[int, Field(ge=1, le=5)] = 3
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(taps=tuple(f"block{i}" for i in range(1, self.blocks + 1)))
+
+    def weights(self, epoch: int) -> Mapping[str, float]:
+        return {"ce": 1.0, "at": self.beta}
+
+    def term(self, name: str, batch: Batch, student: Outputs, teacher: Outputs | None) -> Tensor:
+        if name == "ce":
+            return cross_entropy(batch, student.logits)
+        assert teacher is not None
+        losses = [attention_loss(student.taps[tap], teacher.taps[tap]) for tap in self.traits.taps]
+        return sum(losses[1:], losses[0])

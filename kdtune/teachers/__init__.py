@@ -1,0 +1,1 @@
+"""Teachers: trained once, stored under what they are, verified whenever they are read."""

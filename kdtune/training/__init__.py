@@ -1,0 +1,1 @@
+"""Training one network: schedule, epoch, evaluation, and the trial that ties them together."""

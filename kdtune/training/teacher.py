@@ -1,0 +1,150 @@
+"""The frozen teacher of a trial: read from the store, trained when it is not there, verified."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kdtune import models
+from kdtune.config import TrialConfig, parse, teacher_trial
+from kdtune.data import Dataset
+from kdtune.teachers.store import TeacherError, TeacherStore, read_weights, teacher_key
+from kdtune.training.evaluate import predict, scores
+from kdtune.views import plain_batches
+
+EVAL_BATCH = 512
+_ACCURACY_SLACK = 2
+"""How many validation images a re-measured teacher may judge otherwise, for other hardware."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenTeacher:
+    """A teacher in eval mode without gradients, and what it says of the validation split.
+
+    Attributes:
+        model: Parameters frozen; never part of a student.
+        key: What it is stored under; for weights from a file, their sha256.
+        val_accuracy: Measured now, share in [0, 1].
+        val_top1: ``(n_val,)`` its classes, for the agreement of students.
+    """
+
+    model: nn.Module
+    key: str
+    val_accuracy: float
+    val_top1: Tensor
+
+
+def key_of(trial: TrialConfig, dataset: Dataset, device: torch.device) -> str:
+    """The store's key of the teacher that ``trial`` trains."""
+    return teacher_key(trial.flat(), fingerprint=dataset.fingerprint, device=device.type)
+
+
+def obtain_teacher(
+    config: TrialConfig,
+    dataset: Dataset,
+    device: torch.device,
+    train: Callable[[TrialConfig], Mapping[str, Tensor]],
+) -> FrozenTeacher:
+    """The teacher that ``config`` asks for.
+
+    Args:
+        config: Of the student's trial.
+        dataset: That trial's dataset.
+        device: Where the teacher shall run.
+        train: Trains a teacher from its own trial and returns its weights; called at most once,
+            under the store's lock.
+
+    Raises:
+        TeacherError: If the teacher is damaged, of another network, or scores otherwise than
+            recorded.
+    """
+    teacher = config.teacher
+    assert teacher is not None
+    if teacher.weights:
+        return _from_file(teacher.model, teacher.weights, dataset, device)
+    trial = teacher_trial(config)
+    key = key_of(trial, dataset, device)
+    store = TeacherStore(teacher.store)
+    if key not in store:
+        with store.lock(key):
+            if key not in store:
+                publish_teacher(store, trial, dataset, device, train(trial))
+    return _from_store(store.root, key, dataset, device)
+
+
+def publish_teacher(
+    store: TeacherStore,
+    trial: TrialConfig,
+    dataset: Dataset,
+    device: torch.device,
+    state: Mapping[str, Tensor],
+) -> str:
+    """Measure a trained teacher, store it, and return its key."""
+    model = _load(trial.student, state, dataset, device)
+    accuracy, _ = _measure(model, dataset, device)
+    key = key_of(trial, dataset, device)
+    store.publish(
+        key,
+        state,
+        config=trial.flat(),
+        fingerprint=dataset.fingerprint,
+        val_accuracy=accuracy,
+    )
+    return key
+
+
+@lru_cache(maxsize=4)
+def _from_store(root: Path, key: str, dataset: Dataset, device: torch.device) -> FrozenTeacher:
+    state, record = TeacherStore(root).read(key)
+    trial = parse(record.config)
+    model = _load(trial.student, state, dataset, device)
+    accuracy, top1 = _measure(model, dataset, device)
+    slack = _ACCURACY_SLACK / len(dataset.val)
+    if abs(accuracy - record.val_accuracy) > slack + 1e-9:
+        raise TeacherError(
+            f"teacher {key} in '{root}' scores {accuracy:.4f} on validation, but "
+            f"{record.val_accuracy:.4f} was recorded when it was trained; delete "
+            f"'{root / key}' and it is trained again"
+        )
+    return FrozenTeacher(model=model, key=key, val_accuracy=accuracy, val_top1=top1)
+
+
+@lru_cache(maxsize=2)
+def _from_file(name: str, file: str, dataset: Dataset, device: torch.device) -> FrozenTeacher:
+    state, digest = read_weights(Path(file))
+    model = _load(name, state, dataset, device)
+    accuracy, top1 = _measure(model, dataset, device)
+    if accuracy < 1.5 / dataset.classes:
+        raise TeacherError(
+            f"the teacher in '{file}' scores {accuracy:.4f} on validation, about chance for "
+            f"{dataset.classes} classes; was it trained on '{dataset.name}' with inputs "
+            f"normalised by mean {dataset.mean} and std {dataset.std}?"
+        )
+    return FrozenTeacher(model=model, key=digest, val_accuracy=accuracy, val_top1=top1)
+
+
+def _load(
+    name: str, state: Mapping[str, Tensor], dataset: Dataset, device: torch.device
+) -> nn.Module:
+    model = models.build(
+        name, classes=dataset.classes, channels=dataset.channels, size=dataset.size, seed=0
+    )
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise TeacherError(
+            f"the weights do not fit a {name} with {dataset.classes} classes and "
+            f"{dataset.channels} input channels: {error}"
+        ) from None
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _measure(
+    model: nn.Module, dataset: Dataset, device: torch.device
+) -> tuple[float, Tensor]:
+    batches = plain_batches(dataset.val, dataset, batch_size=EVAL_BATCH, device=device)
+    logits, labels = predict(model, batches)
+    return scores(logits, labels)["accuracy"], logits.argmax(dim=1)

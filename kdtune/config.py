@@ -48,6 +48,7 @@ class DataSettings(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     train_limit: Annotated[int, Field(ge=1)] | None = None
+    flip: bool | None = None
     image_column: str = ""
     label_column: str = ""
 
@@ -160,9 +161,12 @@ class TrialConfig(Settings):
     _check_augment = field_validator("augment")(_known_augment)
 
     def flat(self) -> dict[str, Scalar]:
-        """The canonical flat form; ``parse(config.flat()) == config``. Unset options are left out."""
+        """The canonical flat form, unset options left out; ``parse(config.flat()) == config``."""
         flat: dict[str, Scalar] = {}
+        ready_made = self.teacher is not None and self.teacher.weights != ""
         for key, (section, field) in _routes(self.method).items():
+            if ready_made and key in TEACHER_TRAINING:
+                continue
             holder = self if section == "" else getattr(self, section)
             value = None if holder is None else getattr(holder, field)
             if value is not None:
@@ -177,7 +181,12 @@ SECTIONS: dict[str, type[Settings]] = {
     "prune": PruneSettings,
 }
 TOP_LEVEL = ("dataset", "student", "method", "seed", "augment", "prune_ratio")
-TEACHER_AXES = {"teacher": "model", "label_smoothing": "label_smoothing", "teacher_epochs": "epochs"}
+TEACHER_AXES = {
+    "teacher": "model",
+    "label_smoothing": "label_smoothing",
+    "teacher_epochs": "epochs",
+}
+TEACHER_TRAINING = ("label_smoothing", "teacher_epochs")
 OBJECTIVE_AXES = ("temperature", "alpha")
 
 
@@ -205,23 +214,24 @@ def parse(flat: FlatConfig) -> TrialConfig:
 
     Args:
         flat: Keys as listed by :func:`known_keys`; values are JSON scalars or numpy scalars. A
-            value of None counts as not given.
+            value of None counts as not given, also for a key of another method.
 
     Raises:
         ConfigError: On an unknown key, a wrong type, a value out of range, or a key that the
             chosen method does not use.
     """
-    given = {key: _scalar(key, value) for key, value in flat.items() if value is not None}
-    method = given.get("method", TrialConfig.model_fields["method"].default)
+    given = {key: _scalar(key, value) for key, value in flat.items()}
+    method = given.get("method") or TrialConfig.model_fields["method"].default
     if not isinstance(method, str) or method not in OBJECTIVES:
         raise ConfigError(f"unknown method {method!r}{nearest(str(method), OBJECTIVES.names())}")
     routes = _routes(method)
     nested: dict[str, dict[str, Scalar]] = {"": {}, "objective": {}, **{s: {} for s in SECTIONS}}
     for key, value in given.items():
-        if key not in routes:
+        if key not in routes and (value is not None or not _owners(key)):
             _refuse_key(key, method, routes)
-        section, field = routes[key]
-        nested[section][field] = value
+        if value is not None:
+            section, field = routes[key]
+            nested[section][field] = value
     return _build(method, nested, routes)
 
 
@@ -247,13 +257,16 @@ def _build(
         if unused:
             raise ConfigError(f"'{unused[0]}' describes a teacher, and method '{method}' has none")
         parts["teacher"] = None
-    return make(TrialConfig, "", {**nested[""], "method": method, "objective": objective, **parts})
+    config: TrialConfig = make(
+        TrialConfig, "", {**nested[""], "method": method, "objective": objective, **parts}
+    )
+    return config
 
 
 def _teacher(make: Any, values: dict[str, Scalar]) -> TeacherConfig:
     """The teacher's settings, ``epochs`` resolved; training settings bar ready-made weights."""
     if values.get("weights"):
-        clash = [key for key, f in TEACHER_AXES.items() if f in values and f != "model"]
+        clash = [key for key in TEACHER_TRAINING if TEACHER_AXES[key] in values]
         if clash:
             raise ConfigError(
                 f"'{clash[0]}' says how a teacher is trained, and teacher.weights gives one that "
@@ -269,19 +282,24 @@ def _teacher(make: Any, values: dict[str, Scalar]) -> TeacherConfig:
 def _scalar(key: str, value: Any) -> Scalar:
     if isinstance(value, np.generic):
         value = value.item()
-    if not isinstance(value, str | int | float | bool):
+    if value is not None and not isinstance(value, str | int | float | bool):
         raise ConfigError(f"{key} must be a JSON scalar, got {type(value).__name__} {value!r}")
     return value
 
 
 def _refuse_key(key: str, method: str, routes: Mapping[str, object]) -> NoReturn:
-    owners = [m for m in OBJECTIVES.names() if m != method and key in _routes(m)]
+    owners = _owners(key)
     if owners:
         raise ConfigError(
             f"key '{key}' is not used by method '{method}'; it belongs to {', '.join(owners)}"
         )
     own = [k for k in routes if k.startswith("method.")] if key.startswith("method.") else routes
     raise ConfigError(f"unknown key '{key}' for method '{method}'{nearest(key, own)}")
+
+
+def _owners(key: str) -> list[str]:
+    """The methods that know ``key``."""
+    return [method for method in OBJECTIVES.names() if key in _routes(method)]
 
 
 def _sentence(error: ValidationError, section: str, keys: Mapping[tuple[str, str], str]) -> str:
@@ -292,8 +310,9 @@ def _sentence(error: ValidationError, section: str, keys: Mapping[tuple[str, str
         return message
     field = str(found["loc"][0])
     rule = message.removeprefix("Input ").replace("should be", "must be")
-    joint = " " if rule.startswith("must") else ": "
-    return f"{keys.get((section, field), field)}{joint}{rule}, got {found['input']!r}"
+    if not rule.startswith("must"):
+        return rule
+    return f"{keys.get((section, field), field)} {rule}, got {found['input']!r}"
 
 
 def field_of(key: str, method: str) -> FieldInfo:
@@ -306,7 +325,11 @@ def field_of(key: str, method: str) -> FieldInfo:
     if key not in routes:
         _refuse_key(key, method, routes)
     section, field = routes[key]
-    holders = {"": TrialConfig, "objective": OBJECTIVES.get(method), **SECTIONS}
+    holders: dict[str, type[Settings]] = {
+        "": TrialConfig,
+        "objective": OBJECTIVES.get(method),
+        **SECTIONS,
+    }
     return holders[section].model_fields[field]
 
 
@@ -322,7 +345,7 @@ def decode(texts: Mapping[str, str]) -> dict[str, Scalar]:
     decoded: dict[str, Scalar] = {}
     for key, text in texts.items():
         field = field_of(key, method)
-        adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)
+        adapter: TypeAdapter[Any] = TypeAdapter(field.annotation or str)
         try:
             decoded[key] = adapter.validate_strings(text)
         except ValidationError as error:

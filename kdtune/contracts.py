@@ -45,10 +45,12 @@ class Traits:
     Attributes:
         teacher: Whether there is a teacher at all.
         taps: Names of the feature taps read from both networks.
+        zero_at_match: Whether every distillation term is 0 when student and teacher agree.
     """
 
     teacher: bool = True
     taps: tuple[str, ...] = ()
+    zero_at_match: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,8 @@ def global_stream(seed: int, *names: str | int) -> Iterator[None]:
 
     For code that cannot be handed a generator: weight initialisation of library models, dropout.
     """
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count() if cuda else 0)
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive(seed, *names))
         yield

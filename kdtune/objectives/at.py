@@ -63,7 +63,8 @@ class AttentionTransfer(Objective):
 
     @property
     def traits(self) -> Traits:
-        return Traits(taps=tuple(f"block{i}" for i in range(1, self.blocks + 1)))
+        taps = tuple(f"block{i}" for i in range(1, self.blocks + 1))
+        return Traits(taps=taps, zero_at_match=True)
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": 1.0, "at": self.beta}

@@ -53,7 +53,7 @@ class SoftLabels(Objective):
 
     @property
     def traits(self) -> Traits:
-        return Traits()
+        return Traits(zero_at_match=True)
 
     def weights(self, epoch: int) -> Mapping[str, float]:
         return {"ce": 1 - self.alpha, "kd": self.alpha}

@@ -26,7 +26,7 @@ def _factor(train: TrainSettings, epoch: float) -> float:
         case "constant":
             return 1.0
         case "step":
-            drops = [round(share * train.epochs) for share in train.milestone_fractions]
+            drops = tuple(round(share * train.epochs) for share in train.milestone_fractions)
         case "early_stop":
             drops = early_stop_drops(train.epochs)
         case "cosine":

@@ -142,9 +142,7 @@ def _load(
     return model.to(device).eval().requires_grad_(False)
 
 
-def _measure(
-    model: nn.Module, dataset: Dataset, device: torch.device
-) -> tuple[float, Tensor]:
+def _measure(model: nn.Module, dataset: Dataset, device: torch.device) -> tuple[float, Tensor]:
     batches = plain_batches(dataset.val, dataset, batch_size=EVAL_BATCH, device=device)
     logits, labels = predict(model, batches)
     return scores(logits, labels)["accuracy"], logits.argmax(dim=1)

@@ -132,9 +132,11 @@ class Trial:
         self.student = self._new_student()
         if state["pruned"] is not None:
             self._prune_record = PruneRecord.from_json(state["pruned"])
-            replay(self.student, self._prune_record)
-            self._note_pruning()
+            channels, size = self.dataset.channels, self.dataset.size
+            replay(self.student, self._prune_record, channels=channels, size=size)
         self.student.load_state_dict(state["student"])
+        if state["pruned"] is not None:
+            self._note_pruning()
         self._optimizer = self._new_optimizer()
         self._optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
@@ -245,6 +247,7 @@ def load_trial_data(config: TrialConfig) -> Dataset:
         seed=data.seed,
         val_fraction=data.val_fraction,
         train_limit=data.train_limit,
+        flip=data.flip,
         image_column=data.image_column,
         label_column=data.label_column,
     )

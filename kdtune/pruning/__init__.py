@@ -1,0 +1,25 @@
+"""Pruning of convolutional networks: one method a file, joined by a registry.
+
+A network declares which filters may go through an attribute ``prunable`` on its blocks: the paths,
+relative to the block, of convs whose filters can be removed without changing what the block gives
+to the rest of the network.
+"""
+
+import importlib
+import pkgutil
+
+from kdtune.pruning.count import pruned_cost
+from kdtune.pruning.pruner import PRUNERS, Pruner, PruneRecord, finalize, prune, replay
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = [
+    "PRUNERS",
+    "PruneRecord",
+    "Pruner",
+    "finalize",
+    "prune",
+    "pruned_cost",
+    "replay",
+]

@@ -1,0 +1,56 @@
+"""What a pruned network costs, as flat metrics."""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def pruned_cost(model: nn.Module, *, channels: int, size: int) -> dict[str, float]:
+    """Counts of a network, pruned or not, on its own device; its mode stays as it is.
+
+    Args:
+        model: The network.
+        channels: Channels of the images.
+        size: Side of the square images in pixels.
+
+    Returns:
+        ``params`` (in the tensors, masked ones included), ``params_nonzero`` (less the zeros
+        among conv weights), ``macs`` (dense multiply-adds of one image; masks save none),
+        ``conv_weights`` and ``conv_nonzero`` (counts) and ``conv_density`` (their ratio, 0 to 1).
+    """
+    params = sum(p.numel() for p in model.parameters())
+    weights = [_weight(m) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    conv_weights = sum(w.numel() for w in weights)
+    conv_nonzero = sum(int(w.count_nonzero()) for w in weights)
+    return {
+        "params": float(params),
+        "params_nonzero": float(params - conv_weights + conv_nonzero),
+        "macs": float(_macs(model, channels, size)),
+        "conv_weights": float(conv_weights),
+        "conv_nonzero": float(conv_nonzero),
+        "conv_density": conv_nonzero / conv_weights if conv_weights else 1.0,
+    }
+
+
+def _weight(conv: nn.Conv2d) -> Tensor:
+    """The weights that take part: the attribute ``weight`` of a masked conv lags an update."""
+    if hasattr(conv, "weight_mask"):
+        original, mask = conv.weight_orig, conv.weight_mask
+        assert isinstance(original, Tensor)
+        assert isinstance(mask, Tensor)
+        return original.detach() * mask
+    return conv.weight.detach()
+
+
+def _macs(model: nn.Module, channels: int, size: int) -> int:
+    weight = next(model.parameters())
+    image = torch.zeros(1, channels, size, size, device=weight.device, dtype=weight.dtype)
+    modes = {module: module.training for module in model.modules()}
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.no_grad(), counter:
+            model.eval()(image)
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return int(counter.get_total_flops()) // 2

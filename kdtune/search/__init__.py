@@ -1,0 +1,1 @@
+"""Searching: spaces, samplers, schedulers, callbacks, and the launch that joins them."""

@@ -1,0 +1,81 @@
+"""Everything that can be known to be wrong before any work starts."""
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from kdtune.config import TEACHER_AXES, ConfigError, TrialConfig, parse
+from kdtune.contracts import FlatConfig, Scalar
+from kdtune.data import Dataset
+from kdtune.search.request import SearchRequest
+from kdtune.search.space import Space
+from kdtune.training.trial import check_networks, load_trial_data
+
+SAMPLES = 200
+"""Random configurations of a space that are parsed before it is searched."""
+
+
+def check_request(request: SearchRequest) -> Dataset:
+    """Check a search as a whole and return its dataset, read and split.
+
+    Raises:
+        ValueError: If the name is taken, a configuration of the space is not valid, or the data,
+            the networks and the method do not fit each other.
+    """
+    if request.folder.exists():
+        raise ConfigError(
+            f"there is a search called '{request.name}' in '{request.storage}' already; give "
+            "another --name, or delete it"
+        )
+    _check_writable(request)
+    configs = [parse(flat) for flat in _probes(request.space, request.seed)]
+    dataset = load_trial_data(configs[0])
+    seen: set[tuple[str, str, str]] = set()
+    for config in configs:
+        teacher = "" if config.teacher is None else config.teacher.model
+        networks = (config.method, config.student, teacher)
+        if networks not in seen:
+            seen.add(networks)
+            check_networks(config, dataset)
+    return dataset
+
+
+def teacher_pool(space: Space) -> list[TrialConfig]:
+    """One trial for each distinct teacher that ``space`` can ask for.
+
+    Teachers that depend on a continuous axis are no finite pool; those are trained by the first
+    trial that asks.
+    """
+    pool: dict[str, TrialConfig] = {}
+    for flat in _teacher_combinations(space):
+        config = parse(flat)
+        if config.teacher is not None and not config.teacher.weights:
+            pool.setdefault(repr(config.teacher), config)
+    return list(pool.values())
+
+
+def _probes(space: Space, seed: int) -> Iterator[FlatConfig]:
+    rng = np.random.default_rng(seed)
+    yield from (space.recipe_config(recipe) for recipe in space.recipes)
+    yield from (space.sample(rng) for _ in range(SAMPLES))
+
+
+def _teacher_combinations(space: Space) -> Iterator[dict[str, Scalar]]:
+    """A full configuration for each combination of the teacher's axes, arm by arm."""
+    for method in space.methods():
+        axes = space.active(method)
+        base = space.config(method, {key: axis.grid(1)[0] for key, axis in axes.items()})
+        taught = [key for key in axes if key in TEACHER_AXES or key.startswith("teacher.")]
+        options = [axes[key].values() for key in taught]
+        finite = [values for values in options if values is not None]
+        if len(finite) == len(options):
+            for combination in itertools.product(*finite):
+                yield {**base, **dict(zip(taught, combination, strict=True))}
+
+
+def _check_writable(request: SearchRequest) -> None:
+    request.storage.mkdir(parents=True, exist_ok=True)
+    if not os.access(request.storage, os.W_OK):
+        raise ConfigError(f"the storage folder '{request.storage}' is not writable")

@@ -1,0 +1,44 @@
+"""A Tune searcher that hands out a given list of configurations, in order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from kdtune.contracts import FlatConfig
+
+
+class ListedConfigs(Searcher):
+    """For stages whose trials are known beforehand: teachers and finalists.
+
+    Args:
+        configs: One trial each.
+    """
+
+    def __init__(self, configs: Sequence[FlatConfig]) -> None:
+        super().__init__()
+        self._configs = [dict(config) for config in configs]
+        self.positions: dict[str, int] = {}
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: Any, **_: Any
+    ) -> bool:
+        """Nothing to set: the configurations are complete."""
+        return not config
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next configuration; ``positions`` remembers which trial got which."""
+        position = len(self.positions)
+        if position == len(self._configs):
+            return Searcher.FINISHED
+        self.positions[trial_id] = position
+        return dict(self._configs[position])
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """Nothing to learn from a result."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: a stage is rebuilt from its list."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""

@@ -1,0 +1,216 @@
+"""Optuna's samplers, told the truth about every trial and asked in a reproducible order.
+
+Optuna's ask-and-tell interface is used directly. A trial that the scheduler cut is told as pruned
+with all its values, one that failed or diverged as failed, and nothing that is not finite reaches
+the study.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.trial import TrialState
+from ray.air.constants import TRAINING_ITERATION
+
+from kdtune.contracts import Scalar
+from kdtune.registry import nearest
+from kdtune.search.order import VirtualClock
+from kdtune.search.samplers import Result, SpaceSampler
+from kdtune.search.space import Space
+from kdtune.seeds import derive
+
+
+def _tpe(seed: int, arms: int) -> BaseSampler:
+    return TPESampler(seed=seed, multivariate=True, group=arms > 1, constant_liar=True)
+
+
+def _cmaes(seed: int, arms: int) -> BaseSampler:
+    return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+
+
+def _gp(seed: int, arms: int) -> BaseSampler:
+    return GPSampler(seed=seed, warn_independent_sampling=False)
+
+
+def _nsga2(seed: int, arms: int) -> BaseSampler:
+    return NSGAIISampler(seed=seed)
+
+
+ENGINES: Mapping[str, Callable[[int, int], BaseSampler]] = {
+    "tpe": _tpe,
+    "cmaes": _cmaes,
+    "gp": _gp,
+    "nsga2": _nsga2,
+}
+"""Optuna's samplers by name: from a 32-bit seed and the number of arms of the space."""
+
+
+@dataclass
+class _Record:
+    """What is known of one suggested trial; ``state`` is None while it runs."""
+
+    index: int
+    trial: optuna.Trial
+    values: dict[int, float] = field(default_factory=dict)
+    state: TrialState | None = None
+
+
+class OptunaSampler(SpaceSampler):
+    """One of Optuna's samplers over a space.
+
+    With ``ordered``, trials are told to Optuna in the order of a :class:`VirtualClock`, and a
+    suggestion waits until it is certain which trials it may know. The same seed then gives the
+    same search, provided that the scheduler's cuts do not depend on timing either. The last
+    trials of a search reach the study in :meth:`close`, which :class:`StudyCallback` calls.
+
+    What ends up in the study: *complete* with its last value if the trial reported
+    ``finished = 1``; *failed* if it raised an error, reported ``diverged = 1`` or ended on a value
+    that is not finite, or never reported one; else *pruned* with the values of all its epochs.
+    A trainable that reports no ``finished`` counts as complete from ``max_t`` epochs on, and
+    always if ``max_t`` is None: Tune marks a trial that its scheduler cut as done like any other,
+    so give ``max_t`` with a scheduler that cuts.
+
+    ``tpe`` learns from pruned trials too, and models the axes of each arm as a group. ``cmaes``
+    searches ranges that all arms share and draws the rest at random; it, ``gp`` and ``nsga2``
+    learn from complete trials only, so they are best without cuts.
+
+    Args:
+        space: The space to draw from.
+        engine: ``tpe``, ``cmaes``, ``gp`` or ``nsga2``.
+        ordered: Whether suggestions must not depend on how long trials take.
+        max_t: Epochs of a full trial, for trainables that do not report ``finished``.
+        **settings: As for :class:`SpaceSampler`.
+
+    Raises:
+        ValueError: On an unknown engine.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        engine: str = "tpe",
+        ordered: bool = True,
+        max_t: int | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(space, **settings)
+        if engine not in ENGINES:
+            raise ValueError(f"unknown Optuna sampler '{engine}'{nearest(engine, ENGINES)}")
+        self.engine = engine
+        self.max_t = max_t
+        self._clock = VirtualClock(self.max_concurrent) if ordered else None
+        self._records: dict[str, _Record] = {}
+        self._ids: list[str] = []
+        with _quiet():
+            sampler = ENGINES[engine](derive(self.seed, "optuna") % 2**32, len(space.arms))
+            self.study = optuna.create_study(
+                direction="maximize" if self._mode == "max" else "minimize", sampler=sampler
+            )
+            for point in space.points_to_evaluate():
+                self.study.enqueue_trial(point)
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Take over Tune's ``max_concurrent_trials``, unless the search has begun."""
+        if self._count == 0:
+            self.max_concurrent = max_concurrent
+            self._clock = self._clock and VirtualClock(max_concurrent)
+        return True
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep the trial's value of this epoch for when it is over."""
+        record = self._records.get(trial_id)
+        epoch = _number(result.get(TRAINING_ITERATION))
+        if record is None or record.state is not None or epoch is None:
+            return
+        value = _number(result.get(self.objective))
+        if value is not None:
+            record.values[int(epoch)] = value
+        if self._clock:
+            self._clock.saw(record.index, int(epoch))
+
+    def on_trial_complete(self, trial_id: str, result: Result = None, error: bool = False) -> None:
+        """Settle how the trial ended; tell Optuna now, or when the virtual clock says so."""
+        record = self._records.get(trial_id)
+        if record is None or record.state is not None:
+            return
+        super().on_trial_complete(trial_id)
+        self.on_trial_result(trial_id, result or {})
+        record.state = self._outcome(record, result or {}, error)
+        if self._clock:
+            self._clock.end(record.index)
+        else:
+            self._tell(record)
+
+    def close(self) -> None:
+        """Tell Optuna of every trial; one that still runs counts as cut where it stands."""
+        super().close()
+        for index in self._clock.drain() if self._clock else ():
+            self._tell(self._records[self._ids[index]])
+
+    def _may_start(self) -> bool:
+        if self._clock:
+            return self._clock.next_start() is not None
+        return super()._may_start()
+
+    def _start(self, trial_id: str) -> dict[str, Scalar]:
+        if self._clock:
+            for index in self._clock.begin().known:
+                self._tell(self._records[self._ids[index]])
+        with _quiet():
+            trial = self.study.ask()
+            config = self.space.suggest(trial)
+        self._records[trial_id] = _Record(self._count, trial)
+        self._ids.append(trial_id)
+        return config
+
+    def _outcome(self, record: _Record, result: Mapping[str, Any], error: bool) -> TrialState:
+        value = result.get(self.objective)
+        if error or result.get("diverged") or (value is not None and _number(value) is None):
+            return TrialState.FAIL
+        if not record.values:
+            return TrialState.FAIL
+        if value is None:  # no last report: the trial was stopped from outside
+            return TrialState.FAIL if result.get("finished") else TrialState.PRUNED
+        if "finished" in result:
+            finished = bool(result["finished"])
+        else:
+            finished = self.max_t is None or max(record.values) >= self.max_t
+        return TrialState.COMPLETE if finished else TrialState.PRUNED
+
+    def _tell(self, record: _Record) -> None:
+        assert record.state is not None
+        for epoch, value in sorted(record.values.items()):
+            record.trial.report(value, epoch)
+        last = None
+        if record.state is TrialState.COMPLETE:
+            last = record.values[max(record.values)]
+        with _quiet():
+            self.study.tell(record.trial, last, record.state)
+
+
+def _number(value: object) -> float | None:
+    """``value`` as a finite float, or None if it is none."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna's notes on studies and its experimental arguments off the console."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)

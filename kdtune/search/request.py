@@ -1,0 +1,63 @@
+"""What a user asks of a search."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, InstanceOf
+
+from kdtune.search.space import Space
+from kdtune.settings import Settings
+
+METRIC = "val/accuracy"
+MODE = "max"
+
+
+class SearchRequest(Settings):
+    """One search, complete.
+
+    Attributes:
+        space: With all overrides applied.
+        name: Of the search; its results lie in ``storage / name``.
+        storage: Folder of all results.
+        tracking_uri: Of MLflow.
+        experiment: MLflow experiment that the search joins.
+        command: What was typed, for the record.
+        trials: How many configurations are tried.
+        sampler, scheduler: Their names.
+        grace_period, reduction_factor, brackets: Of ASHA and Hyperband, in epochs and shares.
+        seed: Of the sampler, the scheduler and the trials; finalists use the seeds after it.
+        finalists: How many of the best are trained again; 0 for none.
+        finalist_seeds: Runs per finalist and baseline.
+        finalists_on: What finalists are trained on.
+        cpus_per_trial, gpus_per_trial: A trial's share of the machine; GPUs may be fractions.
+        address: Of a running Ray cluster; empty to start Ray here.
+        ordered: Whether decisions follow trial order, so that a seed gives one leaderboard.
+        time_budget_s: Ends the trials of the search after so many seconds; the finalists follow.
+    """
+
+    space: InstanceOf[Space]
+    name: Annotated[str, Field(pattern=r"^[\w][\w .@+-]{0,127}$")]
+    storage: Path
+    tracking_uri: str
+    experiment: str
+    command: str = ""
+    trials: Annotated[int, Field(ge=1)] = 20
+    sampler: str = "tpe"
+    scheduler: str = "asha"
+    grace_period: Annotated[int, Field(ge=1)] = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    brackets: Annotated[int, Field(ge=1)] = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+    finalists: Annotated[int, Field(ge=0)] = 3
+    finalist_seeds: Annotated[int, Field(ge=1)] = 5
+    finalists_on: Literal["train", "train+val"] = "train"
+    cpus_per_trial: Annotated[int, Field(ge=1)] = 1
+    gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    address: str = ""
+    ordered: bool = True
+    time_budget_s: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of this search lies."""
+        return self.storage / self.name

@@ -1,0 +1,239 @@
+"""Samplers over a :class:`~kdtune.search.space.Space`, as Ray Tune searchers.
+
+Each runs the space's recipes first, yields complete flat configurations, and keeps at most
+``max_concurrent`` trials alive. None of them passes its metric's name to Tune's own check, which
+would end the whole search when one trial's report lacks it.
+"""
+
+import pickle
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.result import DEFAULT_METRIC
+from ray.tune.search import Searcher
+
+from kdtune.contracts import Scalar
+from kdtune.registry import nearest
+from kdtune.search.space import Space
+from kdtune.seeds import derive
+
+Mode = Literal["max", "min"]
+Result = dict[str, Any] | None
+
+
+class SpaceSampler(Searcher):
+    """What all samplers share; a subclass says which configuration comes next.
+
+    Args:
+        space: The space to draw from.
+        metric: The name of the result to optimise.
+        mode: ``"max"`` or ``"min"``.
+        seed: Fixes all draws.
+        max_concurrent: How many trials may live at once. Tune's ``max_concurrent_trials``, where
+            given, takes its place.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        metric: str = "val/accuracy",
+        mode: Mode = "max",
+        seed: int = 0,
+        max_concurrent: int = 4,
+    ) -> None:
+        if mode not in ("max", "min"):
+            raise ValueError(f"mode must be 'max' or 'min', got '{mode}'")
+        if max_concurrent < 1:
+            raise ValueError(f"max_concurrent must be >= 1, got {max_concurrent}")
+        super().__init__(metric=metric, mode=mode)
+        self.space = space
+        self.seed = seed
+        self.max_concurrent = max_concurrent
+        self._count = 0
+        self._open: dict[str, int] = {}
+
+    @property
+    def metric(self) -> str:
+        """What Tune should look for in every report: nothing. The real name is ``objective``."""
+        return DEFAULT_METRIC
+
+    @property
+    def objective(self) -> str:
+        """The name of the result that this sampler optimises."""
+        return str(self._metric)
+
+    @property
+    def open_trials(self) -> Collection[str]:
+        """Ids of the trials that were suggested and are not over."""
+        return self._open.keys()
+
+    def proposal(self, index: int) -> dict[str, Scalar] | None:
+        """The configuration of trial ``index``, counted from 0; None when there are no more."""
+        raise NotImplementedError
+
+    def suggest(  # type: ignore[override]  # Ray's own type leaves out its FINISHED
+        self, trial_id: str
+    ) -> dict[str, Scalar] | str | None:
+        """A configuration, None for "not now", or Tune's word for "no more"."""
+        if not self._may_start():
+            return None
+        config = self._start(trial_id)
+        if config is None:
+            return str(self.FINISHED)
+        self._open[trial_id] = self._count
+        self._count += 1
+        return config
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A running trial has reported; Tune leaves out the report that ends it."""
+
+    def on_trial_complete(self, trial_id: str, result: Result = None, error: bool = False) -> None:
+        """A trial is over, for whatever reason."""
+        self._open.pop(trial_id, None)
+
+    def close(self) -> None:
+        """End the books: whatever still runs will not be heard of again."""
+        for trial_id in list(self._open):
+            self.on_trial_complete(trial_id)
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Take over Tune's ``max_concurrent_trials``; True: no other limiter is needed."""
+        self.max_concurrent = max_concurrent
+        return True
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Refuse a second space beside ``self.space``, and a metric that contradicts.
+
+        Raises:
+            ValueError: If Tune was given another metric or mode than this sampler.
+        """
+        for kind, theirs, ours in (
+            ("metric", metric, self.objective),
+            ("mode", mode, self._mode),
+        ):
+            if theirs not in (None, ours, DEFAULT_METRIC):
+                raise ValueError(
+                    f"the sampler's {kind} is '{ours}' and Tune's is '{theirs}'; give both the same"
+                )
+        return False
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the sampler's whole state, so that :meth:`restore` continues its sequence."""
+        with open(checkpoint_path, "wb") as file:
+            pickle.dump(self.__dict__, file)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Continue from a file of :meth:`save`. Unpickles: trusted files only."""
+        with open(checkpoint_path, "rb") as file:
+            self.__dict__.update(pickle.load(file))
+
+    def _may_start(self) -> bool:
+        return len(self._open) < self.max_concurrent
+
+    def _start(self, trial_id: str) -> dict[str, Scalar] | None:
+        recipes = self.space.recipes
+        if self._count < len(recipes):
+            return self.space.recipe_config(recipes[self._count])
+        return self.proposal(self._count - len(recipes))
+
+
+class RandomSampler(SpaceSampler):
+    """Independent draws; draw ``i`` depends on the seed and ``i`` alone."""
+
+    def proposal(self, index: int) -> dict[str, Scalar]:
+        return self.space.sample(np.random.default_rng(derive(self.seed, "random", index)))
+
+
+class GridSampler(SpaceSampler):
+    """Every point of a grid once, in a seeded order, so that any prefix covers all axes.
+
+    Args:
+        space: The space to draw from.
+        levels: Values on each continuous range, ends included.
+        **settings: As for :class:`SpaceSampler`.
+    """
+
+    def __init__(self, space: Space, *, levels: int = 3, **settings: Any) -> None:
+        super().__init__(space, **settings)
+        recipes = [space.recipe_config(recipe) for recipe in space.recipes]
+        points = [point for point in space.grid(levels) if point not in recipes]
+        order = np.random.default_rng(derive(self.seed, "grid")).permutation(len(points))
+        self._points = [points[i] for i in order]
+
+    def __len__(self) -> int:
+        """How many trials the whole grid takes, recipes included."""
+        return len(self.space.recipes) + len(self._points)
+
+    def proposal(self, index: int) -> dict[str, Scalar] | None:
+        return self._points[index] if index < len(self._points) else None
+
+
+class StudyCallback(Callback):
+    """Closes the books of a sampler where Tune does not.
+
+    Tune tells its searcher nothing of trials that are stopped together (a time budget, Ctrl-C),
+    nor of one whose reused actor refuses its configuration.
+    """
+
+    def __init__(self, sampler: SpaceSampler) -> None:
+        self.sampler = sampler
+
+    def on_step_end(self, iteration: int, trials: Sequence[Trial], **info: Any) -> None:
+        """Report the trials that are over and that the sampler takes for alive."""
+        alive = set(self.sampler.open_trials)
+        for trial in trials if alive else ():
+            if trial.trial_id in alive and trial.status in (Trial.ERROR, Trial.TERMINATED):
+                self.sampler.on_trial_complete(trial.trial_id, error=trial.status == Trial.ERROR)
+
+    def on_experiment_end(self, trials: Sequence[Trial], **info: Any) -> None:
+        """The search is over: no trial may stay open."""
+        self.sampler.close()
+
+
+def make_sampler(
+    name: str,
+    space: Space,
+    *,
+    metric: str = "val/accuracy",
+    mode: Mode = "max",
+    seed: int = 0,
+    max_concurrent: int = 4,
+    ordered: bool = True,
+    max_t: int | None = None,
+) -> SpaceSampler:
+    """A sampler by name: ``random``, ``grid``, ``tpe``, ``cmaes``, ``gp`` or ``nsga2``.
+
+    Args:
+        name: Which one; the last four are Optuna's.
+        space: The space to draw from.
+        metric: The name of the result to optimise.
+        mode: ``"max"`` or ``"min"``.
+        seed: Fixes all draws.
+        max_concurrent: How many trials may live at once.
+        ordered: Whether the same seed gives the same suggestions however long trials take, at
+            the price of waiting now and then. Random and grid are always so.
+        max_t: Epochs of a full trial, for trainables that do not report ``finished``.
+
+    Raises:
+        ValueError: On an unknown name; the message names the nearest and all choices.
+    """
+    from kdtune.search.optuna_sampler import ENGINES, OptunaSampler
+
+    common: dict[str, Any] = {
+        "metric": metric,
+        "mode": mode,
+        "seed": seed,
+        "max_concurrent": max_concurrent,
+    }
+    plain: dict[str, type[SpaceSampler]] = {"random": RandomSampler, "grid": GridSampler}
+    if name in plain:
+        return plain[name](space, **common)
+    if name in ENGINES:
+        return OptunaSampler(space, engine=name, ordered=ordered, max_t=max_t, **common)
+    raise ValueError(f"unknown sampler '{name}'{nearest(name, (*plain, *ENGINES))}")

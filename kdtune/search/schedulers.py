@@ -1,0 +1,73 @@
+"""Trial schedulers by name."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from ray.tune.schedulers import (
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
+
+from kdtune.registry import nearest
+from kdtune.search.asha import ASHA
+
+SCHEDULERS = ("asha", "hyperband", "median", "none")
+
+
+def make_scheduler(
+    name: str,
+    *,
+    metric: str = "val/accuracy",
+    mode: Literal["max", "min"] = "max",
+    max_t: int = 100,
+    grace_period: int = 1,
+    reduction_factor: int = 3,
+    brackets: int = 1,
+    seed: int = 0,
+    ordered: bool = True,
+) -> TrialScheduler:
+    """A scheduler by name: ``asha``, ``none``, ``median`` or ``hyperband``.
+
+    The first is kdtune's own :class:`~kdtune.search.asha.ASHA`; ``none`` runs every trial to its
+    end; the others are Ray's, whose cuts depend on how fast trials run.
+
+    Args:
+        name: Which one.
+        metric: The name of the result to compare.
+        mode: ``"max"`` or ``"min"``.
+        max_t: Epochs of a full trial (``asha``, ``hyperband``).
+        grace_period: Epochs before any trial is stopped (``asha``, ``median``).
+        reduction_factor: One of how many trials goes on (``asha``, ``hyperband``).
+        brackets: How many brackets (``asha``).
+        seed: Places trials in brackets (``asha``).
+        ordered: Whether the cuts must not depend on how long trials take (``asha``).
+
+    Raises:
+        ValueError: On an unknown name; the message names the nearest and all choices.
+    """
+    compared: dict[str, Any] = {
+        "metric": metric,
+        "mode": mode,
+        "time_attr": "training_iteration",
+    }
+    makers: dict[str, Callable[[], TrialScheduler]] = {
+        "asha": lambda: ASHA(
+            max_t=max_t,
+            grace_period=grace_period,
+            reduction_factor=reduction_factor,
+            brackets=brackets,
+            seed=seed,
+            ordered=ordered,
+            **compared,
+        ),
+        "hyperband": lambda: HyperBandScheduler(
+            max_t=max_t, reduction_factor=reduction_factor, **compared
+        ),
+        "median": lambda: MedianStoppingRule(grace_period=grace_period, **compared),
+        "none": FIFOScheduler,
+    }
+    if name not in makers:
+        raise ValueError(f"unknown scheduler '{name}'{nearest(name, SCHEDULERS)}")
+    return makers[name]()

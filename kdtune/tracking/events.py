@@ -1,0 +1,64 @@
+"""What can be told of a run, as plain values: one event is also one line of a journal to replay."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PARENT = ""
+"""The key of the run that stands for the whole search."""
+
+STATUS = {
+    "finished": "FINISHED",
+    "cut": "FINISHED",
+    "diverged": "FINISHED",
+    "failed": "FAILED",
+    "stopped": "KILLED",
+}
+"""How a run can end, and what MLflow calls it: only a crash or a stop is not a result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A run begins, or goes on after an interruption.
+
+    Attributes:
+        key: Name of the run within its search.
+        name: What a person reads in the list of runs.
+        params: Canonical texts.
+        tags: Canonical texts.
+        time_ms: Milliseconds since the epoch.
+    """
+
+    key: str
+    name: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    time_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Finite metrics of one run at one epoch; ``tags`` says what had to be left out."""
+
+    key: str
+    epoch: int
+    metrics: Mapping[str, float]
+    time_ms: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A run is over; ``outcome`` is a key of :data:`STATUS`."""
+
+    key: str
+    outcome: str
+    tags: Mapping[str, str]
+    time_ms: int
+
+
+Event = Started | Measured | Ended
+
+
+def records(event: Event) -> int:
+    """How many things one event asks to have written, for the count of what was lost."""
+    return len(event.metrics) if isinstance(event, Measured) else 1

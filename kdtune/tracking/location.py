@@ -1,0 +1,77 @@
+"""Where the tracking data lie: the SQLite file of a storage folder, or a server."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+from filelock import FileLock
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+LOCK_TIMEOUT_S = 60.0
+
+_SQLITE = "sqlite:///"
+_CREDENTIALS = re.compile(r"://[^/@\s]+@")
+
+
+def default_tracking_uri(storage: Path) -> str:
+    """The URI of the SQLite file in ``storage``, which need not exist yet.
+
+    Spaces and accents stand as they are; only what a URI would misread (``%``, ``?``) is encoded.
+
+    Raises:
+        ValueError: If ``storage`` is a URI: a database file needs a folder of this machine.
+    """
+    if "://" in str(storage) or re.match(r"^[A-Za-z][\w+.-]+:/", str(storage)):
+        raise ValueError(
+            f"an SQLite file needs a local storage folder, got '{storage}'; "
+            "give a tracking URI of its own (--tracking-uri or MLFLOW_TRACKING_URI)"
+        )
+    file = Path(storage).expanduser().absolute() / DATABASE
+    return _SQLITE + file.as_posix().replace("%", "%25").replace("?", "%3F")
+
+
+def resolve_tracking_uri(explicit: str | None, environ_value: str | None, storage: Path) -> str:
+    """What was asked for, else what the environment says, else the file in ``storage``."""
+    return explicit or environ_value or default_tracking_uri(storage)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file behind an SQLite URI; None for any other URI."""
+    if not uri.startswith(_SQLITE):
+        return None
+    return Path(unquote(uri.removeprefix(_SQLITE).split("?")[0]))
+
+
+def artifact_folder(uri: str) -> str | None:
+    """Where an experiment of an SQLite file keeps its artifacts, as a URI: beside the file.
+
+    MLflow's own choice would be ``mlruns`` in whatever folder the process was started from. None
+    for a server, which decides for itself.
+    """
+    file = sqlite_file(uri)
+    return None if file is None else (file.absolute().parent / ARTIFACTS).as_uri()
+
+
+@contextmanager
+def first_use(uri: str) -> Iterator[None]:
+    """Holds back other processes while an SQLite file gets its tables and its experiment.
+
+    Raises:
+        filelock.Timeout: If another process holds the file for longer than ``LOCK_TIMEOUT_S``.
+        OSError: If the folder cannot be made or written.
+    """
+    file = sqlite_file(uri)
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock", timeout=LOCK_TIMEOUT_S):
+        yield
+
+
+def without_credentials(text: str) -> str:
+    """``text`` with the user and password of any URI in it blanked out."""
+    return _CREDENTIALS.sub("://***@", text)

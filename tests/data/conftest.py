@@ -1,0 +1,22 @@
+"""Every test of data starts from an empty cache."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kdtune.data import forget_loaded
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> Iterator[None]:
+    """Each test looks at its files anew."""
+    forget_loaded()
+    yield
+    forget_loaded()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """An empty cache folder."""
+    return tmp_path / "cache"

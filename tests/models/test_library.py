@@ -1,0 +1,87 @@
+"""The bridge to torchvision."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from kdtune.models import build, check, run, taps
+from kdtune.models.catalog import blueprint
+from kdtune.models.library import library_names
+
+COUNTS = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet152": 60_192_808,
+    "mobilenet_v2": 3_504_872,
+    "efficientnet_b0": 5_288_548,
+    "convnext_tiny": 28_589_128,
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameters_equal_the_library_metadata(name: str) -> None:
+    model = blueprint(name, classes=1000, channels=3, size=224)
+    assert sum(p.numel() for p in model.parameters()) == COUNTS[name]
+
+
+@pytest.mark.parametrize("name", [n for n in library_names() if not n.startswith("regnet")])
+def test_every_model_passes_the_check_at_its_own_size(name: str) -> None:
+    check(f"torchvision:{name}", classes=7, channels=1, size=224)
+
+
+def test_a_model_that_needs_numbers_to_be_built_is_checked_too() -> None:
+    check("regnet_x_400mf", classes=10, channels=3, size=32)
+
+
+def test_the_maps_of_a_library_resnet() -> None:
+    model = blueprint("resnet18", classes=1000, channels=3, size=224).eval()
+    found = run(model, torch.empty(2, 3, 224, 224, device="meta"), taps(model)).taps
+    assert [tuple(found[tap].shape) for tap in taps(model)] == [
+        (2, 64, 56, 56),
+        (2, 64, 56, 56),
+        (2, 128, 28, 28),
+        (2, 256, 14, 14),
+        (2, 512, 7, 7),
+        (2, 512),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [("mobilenet_v2", 1280), ("efficientnet_b0", 1280), ("convnext_tiny", 768), ("vit_b_32", 768)],
+)
+def test_pooled_is_found_before_the_last_linear_layer(name: str, width: int) -> None:
+    model = blueprint(name, classes=10, channels=3, size=64).eval()
+    found = run(model, torch.empty(2, 3, 64, 64, device="meta"), ["pooled"])
+    assert found.taps["pooled"].shape == (2, width)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_auxiliary_classifiers_are_left_out(name: str) -> None:
+    model = blueprint(name, classes=10, channels=3, size=96).train()
+    logits = model(torch.empty(2, 3, 96, 96, device="meta"))
+    assert isinstance(logits, torch.Tensor)
+    assert logits.shape == (2, 10)
+
+
+def test_another_number_of_channels_swaps_the_first_conv() -> None:
+    grey = build("mobilenet_v2", classes=10, channels=1, seed=0)
+    colour = build("mobilenet_v2", classes=10, channels=3, seed=0)
+    first, usual = (
+        next(m for m in net.modules() if isinstance(m, nn.Conv2d)) for net in (grey, colour)
+    )
+    assert (first.in_channels, first.stride, first.padding) == (1, usual.stride, usual.padding)
+    assert (first.bias is None) is (usual.bias is None)
+    assert grey.eval()(torch.randn(2, 1, 32, 32)).shape == (2, 10)
+
+
+def test_the_zoo_does_not_import_torchvision() -> None:
+    code = (
+        "import sys; from kdtune import models; models.build('resnet8', classes=10, seed=0); "
+        "sys.exit('torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

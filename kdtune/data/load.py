@@ -59,7 +59,9 @@ def load_dataset(
         raise ValueError(f"train_limit must be >= 1, got {train_limit}; None keeps all images")
     source, location = _find(name)
     if source.location == "root" and not root:
-        raise ValueError(f"dataset '{name}' needs a data root, got none; {source.info.needs}")
+        raise ValueError(
+            f"dataset '{name}' needs a data root, got none; it takes {source.info.needs}"
+        )
     request = Request(
         location=_absolute(location, root),
         root=str(Path(root).absolute()) if root else "",
@@ -145,7 +147,9 @@ def _find(name: str) -> tuple[Source, str]:
     kind, _, location = name.partition(":")
     source = SOURCES.get(kind)
     if source.location == "path" and not location:
-        raise ValueError(f"dataset '{kind}' needs a location, got '{name}'; {source.info.name}")
+        raise ValueError(
+            f"dataset '{kind}' needs a location, got '{name}'; write {source.info.name}"
+        )
     if source.location != "path" and location:
         raise ValueError(f"dataset '{kind}' takes no location, got '{name}'; write '{kind}'")
     return source, location

@@ -1,107 +1,24 @@
-"""Ray Tune's hooks, told to the tracking sink and to the live display.
+"""Ray Tune callbacks: one writes trials to the tracking sink, one feeds the live display."""
 
-Tune calls its hooks in the driver's loop, and one exception in one of them ends the whole search;
-so a hook here does a few dictionary operations, and whatever goes wrong in it is logged once.
-"""
-
-import functools
 import logging
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from kdtune.config import ConfigError, parse
 from kdtune.contracts import Scalar
+from kdtune.report.settings import describe
+from kdtune.search.trial_follower import Progress, TrialFollower, guarded, number
 
 METRIC_PREFIXES = ("val/", "train/", "test/", "teacher/", "prune/")
 METRIC_NAMES = ("lr", "time/epoch_s", "images_per_s")
 """What is logged of a report; never Ray's own keys, never the configuration."""
 
-ERROR_CHARACTERS = 2000
-FLUSH_TIMEOUT_S = 30.0
+TAGGED_PARAMS = ("method", "dataset", "teacher", "student")
+CLOSE_TIMEOUT_S = 30.0
 logger = logging.getLogger(__name__)
-
-C = TypeVar("C", bound="GuardedCallback")
-P = ParamSpec("P")
-
-
-def guarded(hook: Callable[Concatenate[C, P], None]) -> Callable[Concatenate[C, P], None]:
-    """A hook that never raises: its first failure is logged, later ones are not."""
-
-    @functools.wraps(hook)
-    def safe(self: C, /, *args: P.args, **info: P.kwargs) -> None:
-        try:
-            hook(self, *args, **info)
-        except Exception:  # One misbehaving hook would end the search for all trials.
-            if not self.complained:
-                self.complained = True
-                logger.exception("%s.%s failed", type(self).__name__, hook.__name__)
-
-    return safe
-
-
-class GuardedCallback(Callback):  # type: ignore[misc]
-    """Base of callbacks whose hooks are all :func:`guarded`."""
-
-    complained = False
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """What the reports of one trial said so far.
-
-    Attributes:
-        epoch: The last one reported, from 1.
-        value: The metric there; None if the report had none.
-        best: Best finite value of the metric.
-        best_epoch: Where that was.
-        ended: Whether a report said that it was the last planned one.
-        diverged: Whether a report said that the loss was no longer a number.
-    """
-
-    epoch: int = 0
-    value: float | None = None
-    best: float | None = None
-    best_epoch: int = 0
-    ended: bool = False
-    diverged: bool = False
-
-    def read(self, result: Mapping[str, Any], metric: str, mode: str) -> bool:
-        """Take one report; False if it repeats an epoch, as a retried trial does."""
-        epoch = int(result["training_iteration"])
-        repeated = epoch <= self.epoch
-        self.epoch = epoch
-        # A trainable that says nothing of its plan is taken to have ended as planned.
-        self.ended = bool(result.get("finished", True))
-        self.diverged = bool(result.get("diverged", False))
-        value = result.get(metric)
-        self.value = float(value) if _is_number(value) else None
-        if self.value is not None and math.isfinite(self.value):
-            sign = -1 if mode == "min" else 1
-            if self.best is None or sign * self.value > sign * self.best:
-                self.best, self.best_epoch = self.value, epoch
-        return not repeated
-
-    @property
-    def outcome(self) -> str:
-        """How a trial that ended without an error ended."""
-        if self.diverged:
-            return "diverged"
-        return "finished" if self.ended else "cut"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunLabel:
-    """How a trial appears in MLflow: its run's name, its ``kind``, and tags of its own."""
-
-    name: str
-    kind: str
-    tags: Mapping[str, str]
 
 
 class RunSink(Protocol):
@@ -123,19 +40,21 @@ class RunSink(Protocol):
         tags: Mapping[str, str] | None = None,
     ) -> None: ...
 
-    def end(
-        self,
-        outcome: str,
-        metrics: Mapping[str, float] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None: ...
-
-    def flush(self, timeout_s: float) -> bool: ...
+    def end(self, outcome: str) -> None: ...
 
     def close(self, timeout_s: float) -> object: ...
 
 
-class TrackingCallback(GuardedCallback):
+@dataclass(frozen=True, kw_only=True)
+class RunLabel:
+    """How a trial appears in MLflow: name, ``kind`` and tags of its run."""
+
+    name: str
+    kind: str
+    tags: Mapping[str, str]
+
+
+class TrackingCallback(TrialFollower):
     """Writes each trial to a run of its own: parameters, metrics at step = epoch, outcome.
 
     Args:
@@ -160,83 +79,46 @@ class TrackingCallback(GuardedCallback):
         label: Callable[[str, Mapping[str, Any]], RunLabel] | None = None,
         ends_search: bool = True,
     ) -> None:
-        self.sink = sink
-        self.kind = kind
-        self.base_tags = dict(base_tags or {})
-        self.metric = metric
-        self.mode = mode
-        self.label = label
-        self.ends_search = ends_search
-        self._open: dict[str, Progress] = {}
+        super().__init__(metric=metric, mode=mode)
+        self._sink = sink
+        self._kind = kind
+        self._base_tags = dict(base_tags or {})
+        self._label = label
+        self._ends_search = ends_search
 
-    def get_state(self) -> dict[str, Any]:
-        return {"open": {key: asdict(progress) for key, progress in self._open.items()}}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        # Tune calls this before setup(), so setup() must not start from nothing.
-        self._open = {key: Progress(**values) for key, values in state["open"].items()}
-
-    @guarded
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._open.setdefault(trial.trial_id, Progress())
+    def started(self, trial: Trial, progress: Progress) -> None:
         params = logged_params(trial.config)
-        label = self._label_of(trial, trials.index(trial))
-        own = {key: str(params[key]) for key in ("method", "dataset", "teacher", "student")
-               if params.get(key) is not None}
-        tags = {**own, **self.base_tags, **label.tags, "kind": label.kind}
-        self.sink.start_run(
-            trial.trial_id, name=label.name, params=params, tags={**tags, "trial_id": trial.trial_id}
-        )
+        label = self._label_of(trial, progress.index)
+        own = {k: str(params[k]) for k in TAGGED_PARAMS if params.get(k) is not None}
+        tags = {**own, **self._base_tags, **label.tags, "kind": label.kind}
+        tags["trial_id"] = trial.trial_id
+        self._sink.start_run(trial.trial_id, name=label.name, params=params, tags=tags)
 
     def _label_of(self, trial: Trial, index: int) -> RunLabel:
-        if self.label:
-            return self.label(trial.trial_id, trial.config)
-        return RunLabel(name=f"{self.kind} {index}", kind=self.kind, tags={"trial": str(index)})
+        if self._label:
+            return self._label(trial.trial_id, trial.config)
+        return RunLabel(name=f"{self._kind} {index}", kind=self._kind, tags={"trial": str(index)})
 
-    @guarded
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
-    ) -> None:
-        progress = self._open.setdefault(trial.trial_id, Progress())
-        if progress.read(result, self.metric, self.mode):
-            metrics = logged_metrics(result, self.metric)
-            self.sink.log(trial.trial_id, epoch=progress.epoch, metrics=metrics)
+    def reported(self, trial_id: str, result: Mapping[str, Any], progress: Progress) -> None:
+        metrics = logged_metrics(result, self.metric)
+        self._sink.log(trial_id, epoch=progress.epoch, metrics=metrics)
 
-    @guarded
-    def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
-    ) -> None:
-        if trial.trial_id in self._open:
-            self._end(trial.trial_id, self._open[trial.trial_id].outcome)
-
-    @guarded
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        if trial.trial_id in self._open:
-            self._end(trial.trial_id, "failed", {"error": error_text(trial)})
-
-    @guarded
-    def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:
-        stopped = list(self._open)
-        for trial_id in stopped:
-            self._end(trial_id, "stopped")
-        if not self.ends_search:
-            return
-        self.sink.end("stopped" if stopped else "finished")
-        report = self.sink.close(FLUSH_TIMEOUT_S)
-        if getattr(report, "lost", 0):
-            logger.warning("%s", report)
-
-    def _end(
-        self, trial_id: str, outcome: str, tags: Mapping[str, str] | None = None
-    ) -> None:
-        progress = self._open.pop(trial_id)
+    def ended(self, trial_id: str, outcome: str, progress: Progress, error: str) -> None:
         metrics: dict[str, float] = {}
         if progress.best is not None:
             name = self.metric.replace("/", "_")
             metrics = {f"best/{name}": progress.best, "best/epoch": progress.best_epoch}
-        self.sink.end_run(
+        tags = {"error": error} if error else {}
+        self._sink.end_run(
             trial_id, outcome=outcome, epoch=progress.epoch, metrics=metrics, tags=tags
         )
+
+    def concluded(self, *, complete: bool) -> None:
+        if self._ends_search:
+            self._sink.end("finished" if complete else "stopped")
+            report = self._sink.close(CLOSE_TIMEOUT_S)
+            if getattr(report, "lost", 0):
+                logger.warning("%s", report)
 
 
 class Stage(Protocol):
@@ -251,29 +133,106 @@ class Stage(Protocol):
     def tick(self) -> None: ...
 
 
-class ProgressCallback(GuardedCallback):
-    """Feeds the live display. A copy made by pickling shows nothing.
+class ProgressCallback(TrialFollower):
+    """Feeds the live display with the trials of the stage that it is in.
+
+    A copy made by pickling shows nothing. A search that is resumed shows the trials that ended
+    before.
 
     Args:
-        display: In the stage that this Tune run is.
-        describe: Short text of a configuration.
+        display: Already in its stage.
         metric: Shown for each trial.
         mode: ``max`` or ``min``.
-        epochs: How many a trial plans, from its configuration; None if it cannot be told.
+        label: Short text by trial id and configuration; by default the searched axes.
+        epochs: How many a trial plans, by its configuration; None where that cannot be told.
     """
 
     def __init__(
         self,
         display: Stage,
         *,
-        describe: Callable[[Mapping[str, Any]], str],
         metric: str = "val/accuracy",
         mode: str = "max",
+        label: Callable[[str, Mapping[str, Any]], str] | None = None,
         epochs: Callable[[Mapping[str, Any]], int | None] | None = None,
     ) -> None:
+        super().__init__(metric=metric, mode=mode)
         self._display: Stage | None = display
-        self._describe = describe
-        self._epochs = epochs or _planned_epochs
-        self.metric = metric
-        self.mode = mode
-        self._seen: dict[str, Progress] = {}
+        self._label = label
+        self._epochs = epochs
+        self._texts: dict[str, tuple[str, int | None]] = {}
+        self._over: dict[str, tuple[str, int | None, int, str, float | None]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_display": None, "_label": None, "_epochs": None}
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "over": dict(self._over)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self._over = dict(state["over"])
+        self._replay()
+
+    @guarded
+    def _replay(self) -> None:
+        for trial_id, (text, epochs, epoch, outcome, value) in self._over.items():
+            if self._display:
+                self._display.trial_started(trial_id, text, epochs)
+                self._display.trial_reported(trial_id, epoch, value)
+                self._display.trial_ended(trial_id, outcome, value)
+
+    def started(self, trial: Trial, progress: Progress) -> None:
+        if self._display and trial.trial_id not in self._texts:
+            text = self._text(trial, progress.index)
+            epochs = self._epochs(trial.config) if self._epochs else planned_epochs(trial.config)
+            self._texts[trial.trial_id] = (text, epochs)
+            self._display.trial_started(trial.trial_id, text, epochs)
+
+    def _text(self, trial: Trial, index: int) -> str:
+        if self._label:
+            return self._label(trial.trial_id, trial.config)
+        return f"trial {index}  {describe(trial.config)}"
+
+    def reported(self, trial_id: str, result: Mapping[str, Any], progress: Progress) -> None:
+        if self._display:
+            self._display.trial_reported(trial_id, progress.epoch, progress.value)
+
+    def ended(self, trial_id: str, outcome: str, progress: Progress, error: str) -> None:
+        text, epochs = self._texts.get(trial_id, (trial_id, None))
+        self._over[trial_id] = (text, epochs, progress.epoch, outcome, progress.value)
+        if self._display:
+            self._display.trial_ended(trial_id, outcome, progress.value)
+
+    @guarded
+    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        if self._display:
+            self._display.tick()
+
+
+def logged_params(config: Mapping[str, Any]) -> dict[str, Scalar]:
+    """A trial's parameters: its canonical form, or for other trainables the scalars it has."""
+    try:
+        return dict(parse(config).flat())
+    except ConfigError:
+        return {k: v for k, v in config.items() if isinstance(v, str | int | float | bool)}
+
+
+def planned_epochs(config: Mapping[str, Any]) -> int | None:
+    """How many epochs a trial will run if nothing cuts it; None for other trainables."""
+    try:
+        return parse(config).train.epochs
+    except ConfigError:
+        epochs = config.get("train.epochs")
+        return epochs if isinstance(epochs, int) else None
+
+
+def logged_metrics(result: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """The numbers of a report that are kdtune's own, and ``metric`` whatever its name."""
+    names = (*METRIC_NAMES, metric)
+    numbers = {
+        key: number(v)
+        for key, v in result.items()
+        if key in names or key.startswith(METRIC_PREFIXES)
+    }
+    return {key: value for key, value in numbers.items() if value is not None}

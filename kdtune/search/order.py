@@ -60,7 +60,7 @@ class VirtualClock:
             return None
         time = min(free)
         running = (index for index in self._last if index not in self._ends)
-        if any(self._starts[index] + self._seen[index] <= time for index in running):
+        if any(self._reach(index) <= time for index in running):
             return None
         return time
 
@@ -85,14 +85,22 @@ class VirtualClock:
         self._seen[index] = max(self._seen[index], epochs)
 
     def end(self, index: int) -> None:
-        """A trial is over after the last epoch it reported, however it ended."""
+        """A trial is over after the last epoch it reported, however it ended.
+
+        One that reported none takes one unit of time too: so the trials that start together need
+        not wait for each other's first report.
+        """
         if index not in self._ends:
-            self._ends[index] = self._starts[index] + self._seen[index]
+            self._ends[index] = self._reach(index)
             self._unknown.append((self._ends[index], index))
 
     def drain(self) -> tuple[int, ...]:
         """All ended trials that no start knew, by (end, index); for the end of a search."""
         return self._take(None)
+
+    def _reach(self, index: int) -> int:
+        """The end of an ended trial; the earliest end of a running one."""
+        return self._starts[index] + max(self._seen[index], 1)
 
     def _take(self, time: int | None) -> tuple[int, ...]:
         ended = sorted(self._unknown)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Arm", "Choice", "Dimension", "Float", "Int", "Recipe", "Row", "Space", "load", "names"]
 
 
+_ABSENT = object()
+
+
 class Row(NamedTuple):
     """One line of a space's table: ``arm`` is empty for what all methods share."""
 
@@ -55,6 +58,7 @@ class Recipe:
         name: Short and unique in its space.
         source: Where it was published.
         values: A value for every axis of its arm, and ``method`` if the space has several arms.
+            What the space fixes may be repeated.
     """
 
     name: str
@@ -155,11 +159,12 @@ class Space:
 
     def points_to_evaluate(self) -> list[dict[str, Scalar]]:
         """The recipes as flat points, ``method`` included where it is searched."""
-        hidden = {"method"} if len(self.arms) == 1 else set()
-        return [
-            {key: value for key, value in recipe.values.items() if key not in hidden}
-            for recipe in self.recipes
-        ]
+        points = []
+        for recipe in self.recipes:
+            searched = set(self.active(str(recipe.values["method"])))
+            searched |= {"method"} if len(self.arms) > 1 else set()
+            points.append({k: value for k, value in recipe.values.items() if k in searched})
+        return points
 
     def recipe_config(self, recipe: Recipe) -> dict[str, Scalar]:
         """The flat configuration of a trial that runs ``recipe``."""
@@ -223,7 +228,7 @@ class Space:
             fixed={**self.fixed, **shared},
             axes={key: axis for key, axis in self.axes.items() if key not in settings},
             arms=tuple(_overridden(arm, settings) for arm in arms),
-            recipes=tuple(_without(recipe, settings) for recipe in agreed),
+            recipes=tuple(agreed),
             dropped=self.dropped + tuple(r for r in self.recipes if r not in agreed),
         )
 
@@ -267,8 +272,9 @@ class Space:
             hint = nearest(str(method), self.methods())
             raise ValueError(f"{where} must name an arm under 'method', got {method!r}{hint}")
         axes = self.active(str(method))
-        for key in given:
-            if key not in axes:
+        fixed = {**self.fixed, **self._arm(str(method)).fixed}
+        for key, value in given.items():
+            if key not in axes and fixed.get(key, _ABSENT) != value:
                 raise ValueError(f"{where} sets '{key}', no axis of '{method}'{nearest(key, axes)}")
         missing = [key for key in axes if key not in given]
         if missing:
@@ -277,7 +283,7 @@ class Space:
             if not axis.contains(given[key]):
                 raise ValueError(f"{where}: {key} must lie in {axis.text()}, got {given[key]!r}")
         cleaned = {key: axis.clean(given[key]) for key, axis in axes.items()}
-        return replace(recipe, values={"method": method, **cleaned})
+        return replace(recipe, values={"method": method, **given, **cleaned})
 
 
 def names() -> list[str]:
@@ -314,11 +320,6 @@ def _options(entry: Scalar | Dimension) -> tuple[Scalar, ...] | None:
 def _agrees(recipe: Recipe, settings: FlatConfig, method: Scalar) -> bool:
     wanted = {**settings, "method": recipe.values["method"] if method is None else method}
     return all(wanted.get(key, value) == value for key, value in recipe.values.items())
-
-
-def _without(recipe: Recipe, settings: FlatConfig) -> Recipe:
-    kept = {key: value for key, value in recipe.values.items() if key not in settings}
-    return replace(recipe, values=kept)
 
 
 def _overridden(arm: Arm, settings: FlatConfig) -> Arm:

@@ -1,5 +1,6 @@
 """Every test of data starts from an empty cache."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def nothing_remembered() -> Iterator[None]:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    """An empty cache folder."""
-    return tmp_path / "cache"
+def cache(tmp_path: Path) -> Iterator[Path]:
+    """An empty cache folder, removed afterwards as a decoded dataset can be large."""
+    yield tmp_path / "cache"
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)

@@ -54,7 +54,7 @@ def test_the_user_decides_about_flips(tmp_path: Path, cache: Path) -> None:
     [
         ("digit", {}, "unknown dataset 'digit'; did you mean 'digits'"),
         ("digits:here", {}, "takes no location, got 'digits:here'; write 'digits'"),
-        ("parquet", {}, "needs a location, got 'parquet'; parquet:URI"),
+        ("parquet", {}, "needs a location, got 'parquet'; write parquet:URI"),
         ("cifar10", {}, "needs a data root, got none"),
         ("digits", {"val_fraction": 1.0}, r"val_fraction must be in \(0, 1\), got 1.0"),
         ("digits", {"train_limit": 0}, "train_limit must be >= 1, got 0"),

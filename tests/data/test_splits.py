@@ -1,7 +1,7 @@
 """Stratified subsets."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdtune.data.splits import class_shares, stratified_pick
@@ -20,6 +20,7 @@ def test_a_rare_class_still_gives_one() -> None:
     assert class_shares([100, 2], 10, leave=1) == [9, 1]
 
 
+@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(2, 60), min_size=1, max_size=12),
     total=st.integers(0, 800),

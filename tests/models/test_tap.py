@@ -64,7 +64,7 @@ def test_gradients_flow_through_a_tap() -> None:
 
 def test_an_unknown_tap_is_refused() -> None:
     model = build("resnet8", classes=10, seed=0)
-    with pytest.raises(ValueError, match="unknown tap 'blok1' .*did you mean 'block1'"):
+    with pytest.raises(ValueError, match=r"unknown tap 'blok1' .*did you mean 'block1'"):
         run(model, torch.randn(2, 3, 32, 32), ["blok1"])
     assert hook_count(model) == 0
 

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from conftest import make_dataset
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import make_dataset
 
 from kdtune.views import ViewStream, cutmix, cutmix_box, draw_derangement, mixup
 from kdtune.views.policies.cutmix import kept_share
 
 
+@settings(deadline=None)
 @given(count=st.integers(2, 50), seed=st.integers(0, 2**32))
 def test_a_derangement_moves_everything(count: int, seed: int) -> None:
     permutation = draw_derangement(count, torch.Generator().manual_seed(seed))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from conftest import make_dataset
+from made_up import make_dataset
 
 from kdtune.contracts import Batch
 from kdtune.data import Dataset

@@ -1,0 +1,63 @@
+"""How settings and scores are written for a person."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+AXES = {
+    "temperature": "T",
+    "alpha": "alpha",
+    "label_smoothing": "smooth",
+    "teacher_epochs": "t.epochs",
+    "augment": "augment",
+    "prune_ratio": "prune",
+}
+"""The six axes of every space, and their short names."""
+
+COLOURS = {
+    "running": "cyan",
+    "finished": "green",
+    "cut": "yellow",
+    "diverged": "magenta",
+    "failed": "red",
+    "stopped": "red",
+}
+
+MISSING = "\u2013"
+
+
+def describe(config: Mapping[str, Any], keys: Iterable[str] = ("method", *AXES)) -> str:
+    """One line of settings: ``kd T=4 alpha=0.9 smooth=0.1``.
+
+    Args:
+        config: A flat configuration.
+        keys: What to show, in order; keys that ``config`` has not are skipped.
+    """
+    parts = []
+    for key in keys:
+        value = config.get(key)
+        if value is None:
+            continue
+        name = "" if key == "method" else f"{AXES.get(key, key)}="
+        parts.append(name + shown(value))
+    return " ".join(parts)
+
+
+def shown(value: Any) -> str:
+    """A setting as a person writes it: at most 4 significant digits, no needless zeros."""
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def percent(value: float | None) -> str:
+    """A share in [0, 1] as a percentage with 2 decimals, without its sign."""
+    return MISSING if value is None else f"{100 * value:.2f}"
+
+
+def others(configs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Keys beside the axes whose values differ between configurations, sorted."""
+    configs = list(configs)
+    keys = {key for config in configs for key in config} - set(AXES) - {"seed"}
+    return sorted(k for k in keys if len({repr(config.get(k)) for config in configs}) > 1)

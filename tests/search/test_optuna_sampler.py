@@ -1,0 +1,210 @@
+"""What Optuna is told, and when."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from kdtune.search.optuna_sampler import ENGINES, OptunaSampler
+from kdtune.search.space import Arm, Choice, Float, Recipe, Space
+
+SPACE = Space(
+    name="toy",
+    summary="Two arms.",
+    axes={"augment": Choice(("none", "mixup"))},
+    arms=(
+        Arm(method="kd", axes={"temperature": Float(1, 16, log=True), "alpha": Float(0, 1)}),
+        Arm(method="at", axes={"method.beta": Float(10, 1000, log=True)}),
+    ),
+    recipes=(
+        Recipe(
+            name="soft",
+            source="a paper",
+            values={"method": "kd", "augment": "none", "temperature": 4, "alpha": 0.9},
+        ),
+        Recipe(
+            name="attention",
+            source="a paper",
+            values={"method": "at", "augment": "mixup", "method.beta": 1000},
+        ),
+    ),
+)
+Sampler = Callable[..., OptunaSampler]
+
+
+@pytest.fixture(params=[True, False], ids=["ordered", "as-they-come"])
+def make(request: pytest.FixtureRequest) -> Sampler:
+    def build(**settings: Any) -> OptunaSampler:
+        return OptunaSampler(SPACE, ordered=request.param, **{"max_concurrent": 1, **settings})
+
+    return build
+
+
+def report(epoch: int, value: object = 0.5, **more: object) -> dict[str, Any]:
+    return {"training_iteration": epoch, "val/accuracy": value, **more}
+
+
+def told(sampler: OptunaSampler) -> optuna.trial.FrozenTrial:
+    sampler.close()
+    return sampler.study.trials[0]
+
+
+def test_a_trial_that_finished_is_complete_with_its_last_value(make: Sampler) -> None:
+    sampler = make()
+    sampler.suggest("a")
+    sampler.on_trial_result("a", report(1, 0.9, finished=0))
+    sampler.on_trial_complete("a", report(2, 0.4, finished=1))
+    trial = told(sampler)
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.4)
+    assert trial.intermediate_values == {1: 0.9, 2: 0.4}
+
+
+def test_a_trial_that_was_cut_is_pruned_with_all_its_values(make: Sampler) -> None:
+    sampler = make()
+    sampler.suggest("a")
+    sampler.on_trial_result("a", report(1, 0.2, finished=0))
+    sampler.on_trial_complete("a", report(2, 0.3, finished=0, done=True))
+    trial = told(sampler)
+    assert trial.state is TrialState.PRUNED
+    assert trial.intermediate_values == {1: 0.2, 2: 0.3}
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        (None, True),
+        (report(2, 0.5, finished=1), True),
+        (report(2, float("nan"), finished=0), False),
+        (report(2, float("inf"), finished=1), False),
+        (report(2, None, finished=1), False),
+        (report(2, 0.0, finished=0, diverged=1), False),
+    ],
+)
+def test_a_trial_that_failed_or_diverged_is_failed(
+    make: Sampler, last: dict[str, Any] | None, error: bool
+) -> None:
+    sampler = make()
+    sampler.suggest("a")
+    sampler.on_trial_result("a", report(1, 0.2))
+    sampler.on_trial_complete("a", last, error=error)
+    assert told(sampler).state is TrialState.FAIL
+
+
+def test_what_is_not_finite_never_reaches_the_study(make: Sampler) -> None:
+    sampler = make()
+    sampler.suggest("a")
+    for epoch, value in enumerate([0.1, float("nan"), "text", float("-inf"), 0.2], start=1):
+        sampler.on_trial_result("a", report(epoch, value))
+    sampler.on_trial_complete("a", report(6, 0.3, finished=0))
+    assert told(sampler).intermediate_values == {1: 0.1, 5: 0.2, 6: 0.3}
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_nothing_stays_running_when_everything_is_stopped(make: Sampler, seen: bool) -> None:
+    sampler = make(max_concurrent=2)
+    sampler.suggest("a")
+    sampler.suggest("b")
+    if seen:
+        sampler.on_trial_result("a", report(1, 0.3))
+    sampler.close()
+    sampler.close()
+    expected = TrialState.PRUNED if seen else TrialState.FAIL
+    assert [trial.state for trial in sampler.study.trials] == [expected, TrialState.FAIL]
+
+
+def test_a_late_word_on_a_closed_or_unknown_trial_is_ignored(make: Sampler) -> None:
+    sampler = make()
+    sampler.suggest("a")
+    sampler.close()
+    for name in ("a", "stranger"):
+        sampler.on_trial_result(name, report(1))
+        sampler.on_trial_complete(name, report(2, finished=1))
+    assert [trial.state for trial in sampler.study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_a_trial_that_was_tried_again_is_told_once(make: Sampler) -> None:
+    sampler = make()
+    sampler.suggest("a")
+    for epoch in (1, 2, 1, 2):
+        sampler.on_trial_result("a", report(epoch, epoch / 10))
+    sampler.on_trial_complete("a", report(3, 0.3, finished=1))
+    sampler.on_trial_complete("a", report(3, 0.9, finished=1))
+    assert told(sampler).intermediate_values == {1: 0.1, 2: 0.2, 3: 0.3}
+
+
+@pytest.mark.parametrize(
+    ("max_t", "state"), [(None, TrialState.COMPLETE), (2, "COMPLETE"), (3, "PRUNED")]
+)
+def test_without_finished_the_epochs_of_a_full_trial_decide(
+    make: Sampler, max_t: int | None, state: object
+) -> None:
+    sampler = make(max_t=max_t)
+    sampler.suggest("a")
+    sampler.on_trial_complete("a", report(2, done=True))
+    assert told(sampler).state.name == getattr(state, "name", state)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_recipes_reach_the_study_and_no_inactive_dimension_does(engine: str) -> None:
+    sampler = OptunaSampler(SPACE, engine=engine, max_concurrent=1)
+    for i in range(14):
+        config = sampler.suggest(str(i))
+        assert isinstance(config, dict)
+        assert sampler.study.trials[i].params == config
+        sampler.on_trial_complete(str(i), report(1, float(config.get("alpha", 0.5)), finished=1))
+    assert [t.params for t in sampler.study.trials[:2]] == SPACE.points_to_evaluate()
+    methods = [str(t.params["method"]) for t in sampler.study.trials]
+    assert set(methods) == {"kd", "at"}
+    for trial, method in zip(sampler.study.trials, methods, strict=True):
+        assert set(trial.params) == {"method", *SPACE.active(method)}
+
+
+def test_tpe_learns_from_the_better_arm() -> None:
+    sampler = OptunaSampler(SPACE, max_concurrent=1, seed=3)
+    configs = []
+    for i in range(40):
+        config = sampler.suggest(str(i))
+        assert isinstance(config, dict)
+        configs.append(config)
+        value = float(config["alpha"]) if config["method"] == "kd" else 0.0
+        sampler.on_trial_complete(str(i), report(1, value, finished=1))
+    late = [float(c["alpha"]) for c in configs[20:] if c["method"] == "kd"]
+    assert len(late) > 10
+    assert sum(late) / len(late) > 0.7
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_console_stays_quiet(engine: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sampler = OptunaSampler(SPACE, engine=engine, max_concurrent=1)
+        for i in range(12):
+            sampler.suggest(str(i))
+            sampler.on_trial_complete(str(i), report(1, 0.1 * i, finished=1))
+    assert capfd.readouterr() == ("", "")
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
+
+
+def test_suggestions_do_not_depend_on_which_trial_is_faster() -> None:
+    def search(first: str, second: str) -> list[object]:
+        sampler = OptunaSampler(SPACE, max_concurrent=2, seed=1)
+        configs: list[object] = [sampler.suggest("a"), sampler.suggest("b")]
+        values = {"a": 0.2, "b": 0.8}
+        for name in (first, second):
+            assert sampler.suggest("c") is None
+            sampler.on_trial_result(name, report(1, values[name]))
+            sampler.on_trial_complete(name, report(2, values[name], finished=1))
+        configs += [sampler.suggest("c"), sampler.suggest("d")]
+        sampler.close()
+        states = [(trial.params, trial.value, trial.state) for trial in sampler.study.trials]
+        return [configs, states]
+
+    assert search("a", "b") == search("b", "a")
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    with pytest.raises(ValueError, match="did you mean 'cmaes'"):
+        OptunaSampler(SPACE, engine="cma")

@@ -5,14 +5,11 @@ relative to the block, of convs whose filters can be removed without changing wh
 to the rest of the network.
 """
 
-import importlib
-import pkgutil
-
+from kdtune.discovery import import_submodules
 from kdtune.pruning.count import pruned_cost
 from kdtune.pruning.pruner import PRUNERS, Pruner, PruneRecord, finalize, prune, replay
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_submodules(__name__, __path__)
 
 __all__ = [
     "PRUNERS",

@@ -5,13 +5,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
 from rich.text import Text
 
 from kdtune.contracts import Scalar
-from kdtune.report.settings import MISSING, describe, percent
+from kdtune.report.settings import MISSING, describe, percent, plain_table
 
 BASELINE = "no teacher"
 
@@ -88,12 +86,7 @@ class Finalists:
     arms: Sequence[ArmResult]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = Table(
-            title="Test accuracy, mean ± std over seeds (number of seeds)",
-            title_justify="left",
-            title_style="bold",
-            box=box.SIMPLE_HEAD,
-        )
+        table = plain_table("Test accuracy, mean ± std over seeds (number of seeds)")
         table.add_column("", no_wrap=True)
         table.add_column("settings")
         table.add_column("test acc. %", justify="right", no_wrap=True)

@@ -4,14 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from kdtune.contracts import Scalar
-from kdtune.report.settings import AXES, COLOURS, describe, others, percent, shown
+from kdtune.report.settings import AXES, COLOURS, describe, others, percent, plain_table, shown
 
 ORDER = ("finished", "cut", "stopped", "diverged", "failed")
 """From the best outcome to the worst: a trial that was cut never beats one that finished."""
@@ -94,8 +93,8 @@ class Leaderboard:
         keys = self._keys()
         table = self._frame("settings")
         for rank, row in self._best():
-            cells = [describe(row.config, keys), _outcome(row), percent(row.value)]
-            table.add_row(str(rank), str(row.trial), *cells)
+            settings = describe(row.config, keys)
+            table.add_row(str(rank), str(row.trial), settings, _outcome(row), percent(row.value))
         return table
 
     def _keys(self) -> list[str]:
@@ -113,8 +112,7 @@ class Leaderboard:
 
     def _frame(self, *settings: str) -> Table:
         shown_rows = min(self.top, len(self.rows))
-        title = f"Leaderboard: {shown_rows} of {len(self.rows)} trials"
-        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table = plain_table(f"Leaderboard: {shown_rows} of {len(self.rows)} trials")
         table.add_column("#", justify="right", no_wrap=True)
         table.add_column("trial", justify="right", no_wrap=True)
         for name in settings:

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich import box
+from rich.table import Table
+
 AXES = {
     "temperature": "T",
     "alpha": "alpha",
@@ -61,3 +64,16 @@ def others(configs: Iterable[Mapping[str, Any]]) -> list[str]:
     configs = list(configs)
     keys = {key for config in configs for key in config} - set(AXES) - {"seed"}
     return sorted(k for k in keys if len({repr(config.get(k)) for config in configs}) > 1)
+
+
+def plain_table(title: str) -> Table:
+    """A titled table with one rule below its header: close-set, so that it fits 80 columns."""
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )

@@ -307,24 +307,22 @@ class ASHA(TrialScheduler):
 
     def _settle(self, tune_controller: Any) -> None:
         """Act on the held trials that can be judged by now, earliest first."""
+        # The wrapper that Tune hands out warns about every call it does not list.
+        runner = getattr(tune_controller, "_tune_controller", tune_controller)
         for trial_id in sorted(self._held, key=lambda held: self._entries[held].order):
             trial, entry = self._live[trial_id], self._entries[trial_id]
             if trial.status != Trial.RUNNING:
                 self._held.discard(trial_id)
+            elif trial not in runner._trial_to_actor:
+                # No call was under way that could have told Tune.
+                lost = TuneError(f"the actor of trial {trial} was lost while the trial was held")
+                runner._trial_task_failure(trial, lost)
             elif not trial.is_saving and not self._must_wait(entry):
                 self._held.discard(trial_id)
-                self._act(tune_controller, trial, self._judge(entry))
-
-    def _act(self, tune_controller: Any, trial: Trial, verdict: Verdict) -> None:
-        # The wrapper that Tune hands out warns about every call it does not list.
-        runner = getattr(tune_controller, "_tune_controller", tune_controller)
-        if trial not in runner._trial_to_actor:
-            lost = TuneError(f"the actor of trial {trial} was lost while the trial was held")
-            runner._trial_task_failure(trial, lost)
-        elif verdict == self.STOP:
-            runner.stop_trial(trial)
-        else:
-            runner._schedule_trial_train(trial)
+                if self._judge(entry) == self.STOP:
+                    runner.stop_trial(trial)
+                else:
+                    runner._schedule_trial_train(trial)
 
     def _is_stalled(self) -> bool:
         """Whether waiting has lasted too long for a trial without an actor; then give it up."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kdtune.config import TrialConfig, parse, without_teacher
+from kdtune.config import without_teacher
 from kdtune.contracts import FlatConfig, Scalar
 
 PUBLISHED = {"method": "kd", "temperature": 4.0, "alpha": 0.9}
@@ -47,9 +47,3 @@ def published(config: FlatConfig) -> dict[str, Scalar]:
 def seeded(arm: Arm, *, seeds: Sequence[int], train_on: str) -> list[dict[str, Scalar]]:
     """One complete configuration per seed; all arms share the seeds."""
     return [{**arm.config, "seed": seed, "train.on": train_on} for seed in seeds]
-
-
-def teachers_of(configs: Sequence[FlatConfig]) -> list[TrialConfig]:
-    """The trials among ``configs`` that have a teacher to be trained."""
-    parsed = [parse(config) for config in configs]
-    return [c for c in parsed if c.teacher is not None and not c.teacher.weights]

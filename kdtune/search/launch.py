@@ -1,20 +1,21 @@
 """A search from request to result: teachers, then trials, then finalists."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ray import tune
+from ray.tune import Callback
+from ray.tune.search import Searcher
 
-from kdtune.config import TrialConfig, teacher_trial
+from kdtune.config import teacher_trial
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.data import Dataset
 from kdtune.report.progress import Display
-from kdtune.report.settings import describe
 from kdtune.search.callbacks import ProgressCallback, RunLabel, TrackingCallback
 from kdtune.search.checks import check_request, teacher_pool
 from kdtune.search.cluster import concurrency, connected
-from kdtune.search.finalists import Arm, arms, published, seeded
+from kdtune.search.finalists import Arm, arms, seeded
 from kdtune.search.listed import ListedConfigs
 from kdtune.search.outcomes import Outcome, OutcomeCallback
 from kdtune.search.request import METRIC, MODE, SearchRequest
@@ -117,9 +118,8 @@ class _Stages:
         configs = self._missing_teachers(dataset)
         if not configs:
             return []
-        outcomes = self._listed(
-            TrainTeacher, "Teachers", configs, label=lambda _: _label("teacher", "teacher")
-        )
+        labels = [_label("teacher", f"teacher {i}") for i in range(1, len(configs) + 1)]
+        outcomes = self._listed(TrainTeacher, "Teachers", configs, labels)
         return [outcome for outcome in outcomes if outcome.kind != "finished"]
 
     def search(self) -> list[Outcome]:
@@ -148,11 +148,13 @@ class _Stages:
         return self._run(
             Distill,
             "Search",
-            searcher=sampler,
-            trials=request.trials,
-            label=None,
+            sampler,
+            request.trials,
+            TrackingCallback(
+                self.sink, base_tags=self._tags(), metric=METRIC, mode=MODE, ends_search=False
+            ),
+            StudyCallback(sampler),
             scheduler=scheduler,
-            callbacks=[StudyCallback(sampler)],
             time_budget_s=request.time_budget_s,
         )
 
@@ -164,26 +166,79 @@ class _Stages:
             for arm in arms(best)
             for config in seeded(arm, seeds=seeds, train_on=self.request.finalists_on)
         ]
-        outcomes = self._listed(
-            Finalist,
-            "Finalists",
-            [config for _, config in runs],
-            label=lambda position: _label(runs[position][0].kind, runs[position][0].label),
-            checkpoint_at_end=True,
-        )
+        labels = [
+            _label(arm.kind, f"{arm.label}, seed {config['seed']}", arm=arm.label)
+            for arm, config in runs
+        ]
+        configs = [config for _, config in runs]
+        outcomes = self._listed(Finalist, "Finalists", configs, labels, checkpoint_at_end=True)
         return [
             FinalRun(arm=arm, seed=int(str(config["seed"])), outcome=outcome)
             for (arm, config), outcome in zip(runs, outcomes, strict=False)
         ]
 
     def _missing_teachers(self, dataset: Dataset) -> list[dict[str, Scalar]]:
-        pool = teacher_pool(self.request)
         missing: dict[str, dict[str, Scalar]] = {}
-        for config in pool:
+        for config in teacher_pool(self.request.space):
             assert config.teacher is not None
             trial = teacher_trial(config)
-            store = TeacherStore(config.teacher.store)
+            store = config.teacher.store
             key = key_of(trial, dataset, resolve_device(trial.train.device))
-            if key not in store:
-                missing[key] = {**trial.flat(), "teacher.store": config.teacher.store}
+            if key not in TeacherStore(store):
+                missing[key] = {**trial.flat(), "teacher.store": store}
         return list(missing.values())
+
+    def _listed(
+        self,
+        trainable: type[tune.Trainable],
+        title: str,
+        configs: Sequence[FlatConfig],
+        labels: Sequence[RunLabel],
+        *,
+        checkpoint_at_end: bool = False,
+    ) -> list[Outcome]:
+        """Run a list of configurations, whatever each of them does."""
+        searcher = ListedConfigs(configs)
+        tracking = TrackingCallback(
+            self.sink,
+            base_tags=self._tags(),
+            metric=METRIC,
+            mode=MODE,
+            label=lambda trial_id, _: labels[searcher.positions[trial_id]],
+            ends_search=False,
+        )
+        return self._run(
+            trainable, title, searcher, len(configs), tracking, checkpoint_at_end=checkpoint_at_end
+        )
+
+    def _run(
+        self,
+        trainable: type[tune.Trainable],
+        title: str,
+        searcher: Searcher,
+        trials: int,
+        *callbacks: Callback,
+        **options: Any,
+    ) -> list[Outcome]:
+        record = OutcomeCallback(metric=METRIC, mode=MODE)
+        with self.display.stage(title, trials):
+            progress = ProgressCallback(self.display, metric=METRIC, mode=MODE)
+            ran = run_stage(
+                trainable,
+                name=title.lower(),
+                folder=self.request.folder,
+                searcher=searcher,
+                trials=trials,
+                resources=self.resources,
+                callbacks=[*callbacks, record, progress],
+                interruption=self.interruption,
+                **options,
+            )
+        return record.outcomes(ran)
+
+    def _tags(self) -> dict[str, str]:
+        return {"space": self.request.space.name, "search": self.request.name}
+
+
+def _label(kind: str, name: str, **tags: str) -> RunLabel:
+    return RunLabel(name=name, kind=kind, tags=tags)

@@ -119,7 +119,7 @@ class OptunaSampler(SpaceSampler):
         """Take over Tune's ``max_concurrent_trials``, unless the search has begun."""
         if self._count == 0:
             self.max_concurrent = max_concurrent
-            self._clock = self._clock and VirtualClock(max_concurrent)
+            self._clock = None if self._clock is None else VirtualClock(max_concurrent)
         return True
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -131,7 +131,7 @@ class OptunaSampler(SpaceSampler):
         value = _number(result.get(self.objective))
         if value is not None:
             record.values[int(epoch)] = value
-        if self._clock:
+        if self._clock is not None:
             self._clock.saw(record.index, int(epoch))
 
     def on_trial_complete(self, trial_id: str, result: Result = None, error: bool = False) -> None:
@@ -142,7 +142,7 @@ class OptunaSampler(SpaceSampler):
         super().on_trial_complete(trial_id)
         self.on_trial_result(trial_id, result or {})
         record.state = self._outcome(record, result or {}, error)
-        if self._clock:
+        if self._clock is not None:
             self._clock.end(record.index)
         else:
             self._tell(record)
@@ -150,16 +150,16 @@ class OptunaSampler(SpaceSampler):
     def close(self) -> None:
         """Tell Optuna of every trial; one that still runs counts as cut where it stands."""
         super().close()
-        for index in self._clock.drain() if self._clock else ():
+        for index in () if self._clock is None else self._clock.drain():
             self._tell(self._records[self._ids[index]])
 
     def _may_start(self) -> bool:
-        if self._clock:
+        if self._clock is not None:
             return self._clock.next_start() is not None
         return super()._may_start()
 
     def _start(self, trial_id: str) -> dict[str, Scalar]:
-        if self._clock:
+        if self._clock is not None:
             for index in self._clock.begin().known:
                 self._tell(self._records[self._ids[index]])
         with _quiet():

@@ -45,15 +45,12 @@ class VirtualClock:
         if self.workers < 1:
             raise ValueError(f"a search needs at least 1 worker, got {self.workers}")
 
-    def __len__(self) -> int:
-        return len(self._starts)
-
     def next_start(self) -> int | None:
         """When the next trial starts, or None while a running trial could still change that.
 
         Never None when no trial is running.
         """
-        if len(self) < self.workers:
+        if len(self._starts) < self.workers:
             return 0
         free = [self._ends[index] for index in self._last if index in self._ends]
         if not free:
@@ -68,7 +65,7 @@ class VirtualClock:
         """Start the next trial; only when :meth:`next_start` says when."""
         time = self.next_start()
         assert time is not None, "the next start is not certain yet"
-        index = len(self)
+        index = len(self._starts)
         if index < self.workers:
             self._last.append(index)
             known: tuple[int, ...] = ()

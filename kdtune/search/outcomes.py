@@ -1,12 +1,12 @@
 """How each trial of a stage ended."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray.tune.experiment import Trial
 
-from kdtune.search.callbacks import GuardedCallback, Progress, error_text, guarded
+from kdtune.search.trial_follower import Progress, TrialFollower, error_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,41 +26,39 @@ class Outcome:
     trial_id: str
     config: Mapping[str, Any]
     kind: str
-    epoch: int
-    value: float | None
+    epoch: int = 0
+    value: float | None = None
     result: Mapping[str, Any]
     error: str = ""
 
 
-class OutcomeCallback(GuardedCallback):
-    """Remembers which trials Tune completed: those that it stops all at once are not among them."""
+class OutcomeCallback(TrialFollower):
+    """Remembers how every trial ended, while Tune knows only whether it raised an error."""
 
-    def __init__(self) -> None:
-        self.completed: set[str] = set()
+    def __init__(self, *, metric: str, mode: str) -> None:
+        super().__init__(metric=metric, mode=mode)
+        self._ends: dict[str, tuple[str, Progress, str]] = {}
 
-    @guarded
-    def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
-    ) -> None:
-        self.completed.add(trial.trial_id)
+    def ended(self, trial_id: str, outcome: str, progress: Progress, error: str) -> None:
+        """Keep it for :meth:`outcomes`."""
+        self._ends[trial_id] = (outcome, progress, error)
 
-    def outcomes(self, trials: Sequence[Trial], metric: str) -> list[Outcome]:
-        """The outcome of each trial, in order."""
-        return [self._outcome(trial, metric) for trial in trials]
+    def outcomes(self, trials: Sequence[Trial]) -> list[Outcome]:
+        """The outcome of each of ``trials``, in their order."""
+        return [self._outcome(trial) for trial in trials]
 
-    def _outcome(self, trial: Trial, metric: str) -> Outcome:
-        result = trial.last_result or {}
-        progress = Progress()
-        if "training_iteration" in result:
-            progress.read(result, metric, "max")
-        failed = trial.status == Trial.ERROR
-        kind = progress.outcome if trial.trial_id in self.completed else "stopped"
-        return Outcome(
+    def _outcome(self, trial: Trial) -> Outcome:
+        known = Outcome(
             trial_id=trial.trial_id,
             config=dict(trial.config),
-            kind="failed" if failed else kind,
-            epoch=progress.epoch,
-            value=progress.value,
-            result=dict(result),
-            error=error_text(trial) if failed else "",
+            kind="stopped",
+            result=dict(trial.last_result or {}),
         )
+        if trial.trial_id in self._ends:
+            kind, progress, error = self._ends[trial.trial_id]
+            return replace(
+                known, kind=kind, epoch=progress.epoch, value=progress.value, error=error
+            )
+        if trial.status == Trial.ERROR:  # Its actor never came up, so no hook told of it.
+            return replace(known, kind="failed", error=error_text(trial))
+        return known

@@ -166,7 +166,8 @@ class GridSampler(SpaceSampler):
         order = np.random.default_rng(derive(self.seed, "grid")).permutation(len(points))
         self._points = [points[i] for i in order]
 
-    def __len__(self) -> int:
+    @property
+    def total(self) -> int:
         """How many trials the whole grid takes, recipes included."""
         return len(self.space.recipes) + len(self._points)
 

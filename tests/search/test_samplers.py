@@ -110,7 +110,7 @@ def test_random_draws_depend_on_their_place_alone(space: Space) -> None:
 def test_a_grid_runs_every_point_once_then_ends(space: Space) -> None:
     sampler = GridSampler(space, levels=2, max_concurrent=1)
     configs = sequence(sampler, 99)
-    assert len(configs) == len(sampler) == 1 + 2 * 4 + 2 * 2
+    assert len(configs) == sampler.total == 1 + 2 * 4 + 2 * 2
     assert len({str(sorted(config.items())) for config in configs}) == len(configs)
     assert sampler.suggest("last") == sampler.FINISHED
 

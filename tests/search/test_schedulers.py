@@ -1,8 +1,7 @@
 """Schedulers by name."""
 
-import pickle
-
 import pytest
+from ray import cloudpickle
 from ray.tune.schedulers import FIFOScheduler, HyperBandScheduler, MedianStoppingRule
 
 from kdtune.search.asha import ASHA
@@ -20,7 +19,7 @@ def test_each_name_gives_its_scheduler() -> None:
     for name, kind in kinds.items():
         scheduler = make_scheduler(name, max_t=9)
         assert type(scheduler) is kind
-        pickle.dumps(scheduler)
+        cloudpickle.dumps(scheduler)
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:

@@ -1,0 +1,216 @@
+"""Whole searches on a real Ray: what is searched must not depend on how fast trials run."""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from ray import tune
+
+from kdtune.search.optuna_sampler import OptunaSampler
+from kdtune.search.samplers import StudyCallback, make_sampler
+from kdtune.search.schedulers import make_scheduler
+from kdtune.search.space import Arm, Choice, Float, Recipe, Space
+
+pytestmark = pytest.mark.ray
+METRIC = "val/accuracy"
+EPOCHS = 9
+SPACE = Space(
+    name="toy",
+    summary="Two arms.",
+    axes={"shape": Choice((0.5, 1.0, 2.0))},
+    arms=(
+        Arm(method="kd", axes={"alpha": Float(0, 1), "temperature": Float(1, 16, log=True)}),
+        Arm(method="at", axes={"method.beta": Float(1, 100, log=True)}),
+    ),
+    recipes=(
+        Recipe(
+            name="soft",
+            source="a paper",
+            values={"method": "kd", "shape": 1.0, "alpha": 0.9, "temperature": 4},
+        ),
+    ),
+)
+Curve = tuple[tuple[tuple[str, Any], ...], tuple[float, ...]]
+
+
+@pytest.fixture(autouse=True)
+def _quick_ray(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+
+
+def trainable(pace: int, slowest: float = 0.03) -> type[tune.Trainable]:
+    """A trial whose values follow from its configuration and whose speed does not.
+
+    Defined here, inside a function, so that it travels to the workers by value.
+    """
+
+    class Toy(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.settings = config
+            self.chance = random.Random(f"{pace} {sorted(config.items())}")
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return new_config.get("fault") != "refuse"
+
+        def step(self) -> dict[str, Any]:
+            fault = self.settings.get("fault")
+            time.sleep(self.chance.uniform(0, slowest))
+            epoch = self.iteration + 1
+            if fault == "raise" and epoch == 3:
+                raise RuntimeError("on purpose")
+            quality = self.settings.get("alpha", self.settings.get("method.beta", 50) / 100)
+            value = quality * (1 - 0.8 ** (epoch * self.settings.get("shape", 1.0)))
+            if fault == "nan" and epoch == 2:
+                value = float("nan")
+            report = {"val/accuracy": value, "finished": int(epoch == 9), "done": epoch == 9}
+            if fault == "silent":
+                del report["val/accuracy"]
+            return report
+
+        def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+            return {}
+
+        def load_checkpoint(self, checkpoint: object) -> None:
+            pass
+
+    return Toy
+
+
+class Curves(tune.Callback):
+    """All values of all trials, in the order in which the trials were added."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[int, float]] = {}
+        self.configs: dict[str, dict[str, Any]] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.configs[trial.trial_id] = trial.config
+        epoch = result["training_iteration"]
+        self.values.setdefault(trial.trial_id, {})[epoch] = result.get(METRIC, float("nan"))
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self.order = [trial.trial_id for trial in trials]
+
+    def curves(self) -> list[Curve]:
+        return [
+            (
+                tuple(sorted(self.configs[trial_id].items())),
+                tuple(value for _, value in sorted(self.values[trial_id].items())),
+            )
+            for trial_id in self.order
+            if trial_id in self.configs
+        ]
+
+
+def search(folder: Path, pace: int, sampler: Any, scheduler: Any, **settings: Any) -> Curves:
+    curves = Curves()
+    defaults: dict[str, Any] = {"num_samples": 16, "reuse_actors": True}
+    tune.run(
+        trainable(pace, settings.pop("slowest", 0.03)),
+        search_alg=sampler,
+        scheduler=scheduler,
+        callbacks=[curves, StudyCallback(sampler)],
+        storage_path=str(folder),
+        name=f"pace{pace}",
+        verbose=0,
+        raise_on_failed_trial=False,
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        **{**defaults, **settings},
+    )
+    return curves
+
+
+def summary(study: optuna.Study) -> list[object]:
+    return [(t.params, t.state, t.value, t.intermediate_values) for t in study.trials]
+
+
+def tpe(**settings: Any) -> OptunaSampler:
+    sampler = make_sampler("tpe", SPACE, seed=1, **{"max_concurrent": 2, **settings})
+    assert isinstance(sampler, OptunaSampler)
+    return sampler
+
+
+def test_the_same_seed_gives_the_same_search_however_long_epochs_take(tmp_path: Path) -> None:
+    seen = []
+    for pace in (1, 2):
+        sampler, scheduler = tpe(), make_scheduler("asha", max_t=EPOCHS, brackets=2, seed=1)
+        curves = search(tmp_path, pace, sampler, scheduler).curves()
+        seen.append((curves, summary(sampler.study), scheduler.get_state()["scores"]))  # type: ignore[attr-defined]
+    assert seen[0] == seen[1]
+    curves, trials, _ = seen[0]
+    assert len(curves) == len(trials) == 16
+    lengths = {len(values) for _, values in curves}
+    assert 1 in lengths
+    assert EPOCHS in lengths
+    assert dict(curves[0][0]).items() >= SPACE.recipe_config(SPACE.recipes[0]).items()
+
+
+def test_cut_trials_are_pruned_and_finished_ones_complete(tmp_path: Path) -> None:
+    sampler = tpe(ordered=False)
+    scheduler = make_scheduler("asha", max_t=EPOCHS, ordered=False)
+    curves = search(tmp_path, 3, sampler, scheduler).curves()
+    for (config, values), trial in zip(curves, sampler.study.trials, strict=True):
+        assert dict(config).items() >= trial.params.items()
+        complete = len(values) == EPOCHS
+        assert trial.state is (TrialState.COMPLETE if complete else TrialState.PRUNED)
+        assert tuple(trial.intermediate_values.values()) == values
+        assert trial.value == values[-1]
+
+
+@pytest.mark.parametrize("fault", ["raise", "nan", "silent", "refuse"])
+def test_one_bad_trial_ends_neither_the_search_nor_its_books(fault: str, tmp_path: Path) -> None:
+    space = Space(
+        name="faults",
+        summary="",
+        axes={"fault": Choice(("", fault)), "alpha": Float(0, 1)},
+        arms=(Arm(method="kd"),),
+        recipes=(
+            Recipe(name="good", source="", values={"fault": "", "alpha": 0.5}),
+            Recipe(name="good 2", source="", values={"fault": "", "alpha": 0.6}),
+            Recipe(name="bad", source="", values={"fault": fault, "alpha": 0.9}),
+        ),
+    )
+    sampler = OptunaSampler(space, seed=0, max_concurrent=2)
+    scheduler = make_scheduler("asha", max_t=EPOCHS)
+    search(tmp_path, 4, sampler, scheduler, num_samples=8, slowest=0.01)
+    trials = sampler.study.trials
+    assert len(trials) == 8
+    assert all(trial.state.is_finished() for trial in trials)
+    assert trials[2].state is TrialState.FAIL
+    assert any(trial.state is TrialState.COMPLETE for trial in trials)
+
+
+def test_a_time_budget_leaves_no_trial_running(tmp_path: Path) -> None:
+    sampler, scheduler = tpe(), make_scheduler("asha", max_t=EPOCHS)
+    search(tmp_path, 5, sampler, scheduler, num_samples=99, time_budget_s=2, slowest=0.4)
+    states = {trial.state for trial in sampler.study.trials}
+    assert TrialState.RUNNING not in states
+    assert TrialState.PRUNED in states
+
+
+@pytest.mark.parametrize("name", ["median", "hyperband", "none"])
+def test_rays_own_schedulers_run_under_an_ordered_sampler(name: str, tmp_path: Path) -> None:
+    sampler = tpe(max_concurrent=3)
+    search(tmp_path, 6, sampler, make_scheduler(name, max_t=EPOCHS), num_samples=8, slowest=0.01)
+    assert len(sampler.study.trials) == 8
+    assert all(trial.state.is_finished() for trial in sampler.study.trials)
+
+
+def test_a_space_runs_without_a_sampler_of_ours(tmp_path: Path) -> None:
+    results = tune.Tuner(
+        trainable(7, 0.0),
+        param_space=SPACE.param_space(),
+        tune_config=tune.TuneConfig(
+            num_samples=6, metric=METRIC, mode="max", scheduler=make_scheduler("asha", max_t=EPOCHS)
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+    ).fit()
+    assert len(results) == 6
+    assert results.num_errors == 0

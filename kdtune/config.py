@@ -209,6 +209,11 @@ def known_keys(method: str) -> list[str]:
     return sorted(_routes(method))
 
 
+def method_keys(method: str) -> list[str]:
+    """The keys that ``method`` brings with it, in their order."""
+    return [key for key, (section, _) in _routes(method).items() if section == "objective"]
+
+
 def parse(flat: FlatConfig) -> TrialConfig:
     """Parse and validate one flat configuration.
 

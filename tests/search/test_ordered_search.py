@@ -7,8 +7,10 @@ from typing import Any
 
 import optuna
 import pytest
+import ray
 from optuna.trial import TrialState
 from ray import tune
+from ray.tune.experiment import Trial
 
 from kdtune.search.optuna_sampler import OptunaSampler
 from kdtune.search.samplers import StudyCallback, make_sampler
@@ -87,11 +89,18 @@ class Curves(tune.Callback):
     def __init__(self) -> None:
         self.values: dict[str, dict[int, float]] = {}
         self.configs: dict[str, dict[str, Any]] = {}
+        self.completed: list[str] = []
+        self.most_at_once = 0
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.completed.append(trial.trial_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         self.configs[trial.trial_id] = trial.config
+        running = sum(t.status == Trial.RUNNING for t in trials)
+        self.most_at_once = max(self.most_at_once, running)
         epoch = result["training_iteration"]
         self.values.setdefault(trial.trial_id, {})[epoch] = result.get(METRIC, float("nan"))
 
@@ -110,8 +119,11 @@ class Curves(tune.Callback):
 
 
 def search(folder: Path, pace: int, sampler: Any, scheduler: Any, **settings: Any) -> Curves:
+    _warm_workers()
     curves = Curves()
     defaults: dict[str, Any] = {"num_samples": 16, "reuse_actors": True}
+    # Tune starts one actor at a time unless it is told how many trials may run at once.
+    defaults["max_concurrent_trials"] = sampler.max_concurrent
     tune.run(
         trainable(pace, settings.pop("slowest", 0.03)),
         search_alg=sampler,
@@ -127,6 +139,18 @@ def search(folder: Path, pace: int, sampler: Any, scheduler: Any, **settings: An
     return curves
 
 
+def _warm_workers() -> None:
+    """Have both worker processes ready: else the first takes all trials before the second starts."""
+
+    @ray.remote(num_cpus=1)
+    def warm() -> None:
+        import ray.tune  # noqa: F401
+
+        time.sleep(0.3)
+
+    ray.get([warm.remote() for _ in range(2)])
+
+
 def summary(study: optuna.Study) -> list[object]:
     return [(t.params, t.state, t.value, t.intermediate_values) for t in study.trials]
 
@@ -138,79 +162,77 @@ def tpe(**settings: Any) -> OptunaSampler:
 
 
 def test_the_same_seed_gives_the_same_search_however_long_epochs_take(tmp_path: Path) -> None:
-    seen = []
+    searches, found, ends = [], [], []
     for pace in (1, 2):
         sampler, scheduler = tpe(), make_scheduler("asha", max_t=EPOCHS, brackets=2, seed=1)
-        curves = search(tmp_path, pace, sampler, scheduler).curves()
-        seen.append((curves, summary(sampler.study), scheduler.get_state()["scores"]))  # type: ignore[attr-defined]
-    assert seen[0] == seen[1]
-    curves, trials, _ = seen[0]
-    assert len(curves) == len(trials) == 16
-    lengths = {len(values) for _, values in curves}
-    assert 1 in lengths
-    assert EPOCHS in lengths
-    assert dict(curves[0][0]).items() >= SPACE.recipe_config(SPACE.recipes[0]).items()
+        curves = search(tmp_path, pace, sampler, scheduler)
+        assert curves.most_at_once == 2
+        searches.append((curves.curves(), summary(sampler.study)))
+        found.append(sampler.study.trials)
+        ends.append([curves.order.index(trial_id) for trial_id in curves.completed])
+    assert searches[0] == searches[1]
+    assert ends[0] != ends[1], "the two searches ran at the same pace and show nothing"
+    assert ends[0] != sorted(ends[0])
 
-
-def test_cut_trials_are_pruned_and_finished_ones_complete(tmp_path: Path) -> None:
-    sampler = tpe(ordered=False)
-    scheduler = make_scheduler("asha", max_t=EPOCHS, ordered=False)
-    curves = search(tmp_path, 3, sampler, scheduler).curves()
-    for (config, values), trial in zip(curves, sampler.study.trials, strict=True):
+    curves_of_all = searches[0][0]
+    assert len(curves_of_all) == len(found[0]) == 16
+    assert {len(values) for _, values in curves_of_all} >= {1, EPOCHS}
+    for (config, values), trial in zip(curves_of_all, found[0], strict=True):
         assert dict(config).items() >= trial.params.items()
         complete = len(values) == EPOCHS
         assert trial.state is (TrialState.COMPLETE if complete else TrialState.PRUNED)
         assert tuple(trial.intermediate_values.values()) == values
         assert trial.value == values[-1]
+    assert found[0][0].params == SPACE.points_to_evaluate()[0]
 
 
-@pytest.mark.parametrize("fault", ["raise", "nan", "silent", "refuse"])
-def test_one_bad_trial_ends_neither_the_search_nor_its_books(fault: str, tmp_path: Path) -> None:
+def test_bad_trials_end_neither_the_search_nor_its_books(tmp_path: Path) -> None:
+    faults = ("raise", "nan", "silent", "refuse")
     space = Space(
         name="faults",
         summary="",
-        axes={"fault": Choice(("", fault)), "alpha": Float(0, 1)},
+        axes={"fault": Choice(("", *faults)), "alpha": Float(0, 1)},
         arms=(Arm(method="kd"),),
-        recipes=(
-            Recipe(name="good", source="", values={"fault": "", "alpha": 0.5}),
-            Recipe(name="good 2", source="", values={"fault": "", "alpha": 0.6}),
-            Recipe(name="bad", source="", values={"fault": fault, "alpha": 0.9}),
+        recipes=tuple(
+            Recipe(name=f"{i} {fault}", source="", values={"fault": fault, "alpha": 0.9})
+            for i, fault in enumerate(("", "", "nan", "silent", "refuse", "raise"))
         ),
     )
     sampler = OptunaSampler(space, seed=0, max_concurrent=2)
-    scheduler = make_scheduler("asha", max_t=EPOCHS)
-    search(tmp_path, 4, sampler, scheduler, num_samples=8, slowest=0.01)
+    search(tmp_path, 4, sampler, make_scheduler("asha", max_t=EPOCHS), num_samples=8, slowest=0.01)
     trials = sampler.study.trials
     assert len(trials) == 8
     assert all(trial.state.is_finished() for trial in trials)
-    assert trials[2].state is TrialState.FAIL
-    assert any(trial.state is TrialState.COMPLETE for trial in trials)
+    assert [trial.state for trial in trials[2:6]] == [TrialState.FAIL] * 4
+    assert trials[0].state is TrialState.COMPLETE
 
 
-def test_a_time_budget_leaves_no_trial_running(tmp_path: Path) -> None:
-    sampler, scheduler = tpe(), make_scheduler("asha", max_t=EPOCHS)
-    search(tmp_path, 5, sampler, scheduler, num_samples=99, time_budget_s=2, slowest=0.4)
+class _StopAll(tune.Stopper):
+    """What a time budget does, after a number of reports."""
+
+    def __init__(self, reports: int) -> None:
+        self.left = reports
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self.left -= 1
+        return False
+
+    def stop_all(self) -> bool:
+        return self.left <= 0
+
+
+def test_a_stop_of_everything_leaves_no_trial_running(tmp_path: Path) -> None:
+    sampler = tpe()
+    search(tmp_path, 5, sampler, make_scheduler("asha", max_t=EPOCHS), stop=_StopAll(5))
     states = {trial.state for trial in sampler.study.trials}
     assert TrialState.RUNNING not in states
     assert TrialState.PRUNED in states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["median", "hyperband", "none"])
 def test_rays_own_schedulers_run_under_an_ordered_sampler(name: str, tmp_path: Path) -> None:
     sampler = tpe(max_concurrent=3)
     search(tmp_path, 6, sampler, make_scheduler(name, max_t=EPOCHS), num_samples=8, slowest=0.01)
     assert len(sampler.study.trials) == 8
     assert all(trial.state.is_finished() for trial in sampler.study.trials)
-
-
-def test_a_space_runs_without_a_sampler_of_ours(tmp_path: Path) -> None:
-    results = tune.Tuner(
-        trainable(7, 0.0),
-        param_space=SPACE.param_space(),
-        tune_config=tune.TuneConfig(
-            num_samples=6, metric=METRIC, mode="max", scheduler=make_scheduler("asha", max_t=EPOCHS)
-        ),
-        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
-    ).fit()
-    assert len(results) == 6
-    assert results.num_errors == 0

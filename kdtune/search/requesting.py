@@ -1,0 +1,131 @@
+"""From what was typed to a complete :class:`SearchRequest`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from kdtune.config import TEACHER_TRAINING, ConfigError, decode, known_keys
+from kdtune.contracts import FlatConfig, Scalar
+from kdtune.data import absolute_name
+from kdtune.registry import nearest
+from kdtune.search.request import SearchRequest
+from kdtune.search.space import Arm, Recipe, Space, load
+from kdtune.tracking import resolve_tracking_uri
+
+
+def build_request(
+    space_name: str,
+    *,
+    shortcuts: FlatConfig,
+    settings: Sequence[str],
+    name: str | None,
+    storage: Path,
+    tracking_uri: str | None,
+    experiment: str | None,
+    gpus_per_trial: float | None,
+    cpus_per_trial: int,
+    seed: int,
+    **fields: Any,
+) -> SearchRequest:
+    """Apply all overrides to a space and fill in what was left open.
+
+    Args:
+        space_name: As in :func:`kdtune.search.space.load`.
+        shortcuts: Flat keys that have an option of their own.
+        settings: Texts ``KEY=VALUE``; they win over shortcuts.
+        name, tracking_uri, experiment, gpus_per_trial: None for the default.
+        storage, cpus_per_trial, seed: As in :class:`SearchRequest`.
+        **fields: Its other fields.
+
+    Raises:
+        ValueError: On an unknown space, key or value.
+    """
+    space = load(space_name)
+    gpus = float(torch.cuda.is_available()) if gpus_per_trial is None else gpus_per_trial
+    overrides = {
+        "seed": seed,
+        "train.threads": cpus_per_trial,
+        "train.device": "cuda" if gpus else "cpu",
+        "teacher.store": str(storage / "teachers"),
+        **shortcuts,
+        **_typed(space, settings),
+    }
+    space = _settled(space, overrides)
+    dataset = str(space.fixed["dataset"])
+    started = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
+    try:
+        return SearchRequest(
+            space=space,
+            name=name or f"{space.name}-{started}",
+            storage=storage,
+            tracking_uri=resolve_tracking_uri(tracking_uri, None, storage),
+            experiment=experiment or f"{space.name} on {dataset.rpartition('/')[2]}",
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus,
+            seed=seed,
+            **fields,
+        )
+    except ValidationError as error:
+        found = error.errors()[0]
+        option = str(found["loc"][0]).replace("_", "-")
+        rule = found["msg"].removeprefix("Input ").replace("should", "must")
+        raise ConfigError(f"--{option}: {rule}, got {found['input']!r}") from None
+
+
+def _settled(space: Space, overrides: Mapping[str, Scalar]) -> Space:
+    """The space with all overrides, where they go; a local dataset gets an absolute path."""
+    if overrides.get("teacher.weights"):
+        space = _without_axes(space, TEACHER_TRAINING)
+    space = space.with_overrides(overrides)
+    if "dataset" not in space.fixed:
+        raise ConfigError(f"space '{space.name}' must fix its dataset; give --dataset")
+    root = space.fixed.get("data.root")
+    dataset = absolute_name(str(space.fixed["dataset"]), root=str(root) if root else None)
+    return space.with_overrides({"dataset": dataset})
+
+
+def _typed(space: Space, settings: Sequence[str]) -> dict[str, Scalar]:
+    """``KEY=VALUE`` texts as typed values; a key is looked up in the methods of the space."""
+    texts = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes KEY=VALUE, got '{text}'")
+        texts[key.strip()] = value.strip()
+    methods = [texts["method"]] if "method" in texts else space.methods()
+    typed: dict[str, Scalar] = {}
+    for key, value in texts.items():
+        method = next((m for m in methods if key in known_keys(m)), None)
+        if method is None:
+            known = {k for m in methods for k in known_keys(m)}
+            raise ConfigError(f"--set: unknown key '{key}'{nearest(key, known)}")
+        typed[key] = decode({key: value} if key == "method" else {"method": method, key: value})[
+            key
+        ]
+    return typed
+
+
+def _without_axes(space: Space, keys: Sequence[str]) -> Space:
+    """The space without some keys: neither searched, nor fixed, nor in a recipe."""
+
+    def kept(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if key not in keys}
+
+    def arm_kept(arm: Arm) -> Arm:
+        return replace(arm, axes=kept(arm.axes), fixed=kept(arm.fixed))
+
+    def recipe_kept(recipe: Recipe) -> Recipe:
+        return replace(recipe, values=kept(recipe.values))
+
+    return replace(
+        space,
+        fixed=kept(space.fixed),
+        axes=kept(space.axes),
+        arms=tuple(map(arm_kept, space.arms)),
+        recipes=tuple(map(recipe_kept, space.recipes)),
+    )

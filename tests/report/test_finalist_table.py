@@ -1,0 +1,64 @@
+"""Finalists beside their baselines."""
+
+import io
+import statistics
+
+import pytest
+from rich.console import Console
+
+from kdtune.report.finalists import ArmResult, Summary, finalist_rows, finalists, summarise
+
+CONFIG = {"method": "kd", "temperature": 4.0, "alpha": 0.9, "augment": "cutmix"}
+ARMS = [
+    ArmResult(arm="teacher", values=[0.995]),
+    ArmResult(arm="finalist 1", config=CONFIG, values=[0.94, 0.95, 0.96]),
+    ArmResult(arm="no teacher", config={"augment": "cutmix"}, values=[0.91, 0.93]),
+    ArmResult(arm="published recipe", config=CONFIG, values=[]),
+]
+
+
+def table(width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    with console.capture() as captured:
+        console.print(finalists(ARMS))
+    return captured.get()
+
+
+def test_the_deviation_is_that_of_a_sample() -> None:
+    values = [0.94, 0.95, 0.99]
+    assert summarise(values) == Summary(
+        statistics.fmean(values), pytest.approx(statistics.stdev(values)), 3
+    )
+
+
+def test_one_value_has_no_deviation() -> None:
+    assert str(summarise([0.5])) == "50.00 ± \u2013 (1)"
+
+
+@pytest.mark.parametrize("values", [[], [0.5, float("nan")]])
+def test_there_must_be_something_to_summarise(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="at least one value, all finite"):
+        summarise(values)
+
+
+def test_a_row_says_what_distillation_changed() -> None:
+    lines = {line.split("  ")[0]: line for line in table(100).splitlines()}
+    assert "95.00 ± 1.00 (3)" in lines["finalist 1"]
+    assert lines["finalist 1"].endswith("+3.00")
+    assert lines["no teacher"].endswith("\u2013")
+    assert "99.50 ± \u2013 (1)" in lines["teacher"]
+    assert "failed" in lines["published recipe"]
+
+
+def test_plain_rows_keep_full_precision() -> None:
+    rows = {row["arm"]: row for row in finalist_rows(ARMS)}
+    assert rows["finalist 1"]["difference"] == pytest.approx(0.03)
+    assert rows["finalist 1"]["test/accuracy_mean"] == pytest.approx(0.95)
+    assert rows["finalist 1"]["temperature"] == 4.0
+    assert rows["teacher"]["difference"] is None
+    assert rows["published recipe"]["test/accuracy_n"] == 0
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 140])
+def test_a_table_fits_its_terminal(width: int) -> None:
+    assert max(len(line) for line in table(width).splitlines()) <= width

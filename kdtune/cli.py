@@ -115,8 +115,11 @@ def search(
         str, typer.Option(help="asha, none, median or hyperband.", rich_help_panel=TUNING)
     ] = "asha",
     grace_period: Annotated[
-        int, typer.Option(min=1, help="Epochs before any cut.", rich_help_panel=TUNING)
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, help="Epochs before any cut; by default a ninth.", rich_help_panel=TUNING
+        ),
+    ] = None,
     reduction_factor: Annotated[
         int, typer.Option(min=2, help="One in so many passes a rung.", rich_help_panel=TUNING)
     ] = 3,
@@ -198,13 +201,13 @@ def search(
     from kdtune.search.requesting import build_request
     from kdtune.search.session import run_search
 
-    shortcuts = {
+    shortcuts: dict[str, str | int | None] = {
         "dataset": dataset,
         "teacher": teacher,
         "student": student,
-        "teacher.weights": teacher_weights and str(teacher_weights.absolute()),
+        "teacher.weights": str(teacher_weights.absolute()) if teacher_weights else None,
         "train.epochs": epochs,
-        "data.root": data_root and str(data_root.absolute()),
+        "data.root": str(data_root.absolute()) if data_root else None,
     }
     try:
         if download:
@@ -304,7 +307,8 @@ def datasets() -> None:
 
     table = _table("dataset", "what", "classes", "size", "needs")
     for row in data.describe():
-        table.add_row(row.name, row.what, row.classes, row.size, escape(row.needs))
+        classes = "of the data" if row.classes is None else str(row.classes)
+        table.add_row(row.name, escape(row.summary), classes, row.shape, escape(row.needs))
     Console().print(table)
 
 

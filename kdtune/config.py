@@ -129,7 +129,6 @@ class TeacherConfig(Settings):
     lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: Annotated[int, Field(ge=0)] = 0
     weights: str = ""
-    store: str = ""
 
     _check_augment = field_validator("augment")(_known_augment)
 
@@ -144,8 +143,14 @@ class TeacherConfig(Settings):
 
 
 class TrialConfig(Settings):
-    """One trial, complete: every random draw of it follows from these values."""
+    """One trial, complete: every random draw of it follows from these values.
 
+    ``role`` says what becomes of the network: a ``trial`` is only validated, a ``finalist`` is
+    tested and kept, a ``teacher`` is published to ``store``, the folder of all teachers.
+    """
+
+    role: Literal["trial", "finalist", "teacher"] = "trial"
+    store: str = ""
     dataset: str = "digits"
     student: str = "resnet8x0.125"
     seed: Annotated[int, Field(ge=0)] = 0
@@ -180,7 +185,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "teacher": TeacherConfig,
     "prune": PruneSettings,
 }
-TOP_LEVEL = ("dataset", "student", "method", "seed", "augment", "prune_ratio")
+TOP_LEVEL = ("dataset", "student", "method", "seed", "augment", "prune_ratio", "role")
 TEACHER_AXES = {
     "teacher": "model",
     "label_smoothing": "label_smoothing",
@@ -194,6 +199,7 @@ def _routes(method: str) -> dict[str, tuple[str, str]]:
     """Flat key -> (section, field) for all keys that a trial with ``method`` may set."""
     fields = OBJECTIVES.get(method).model_fields
     routes = {key: ("", key) for key in TOP_LEVEL}
+    routes["teacher.store"] = ("", "store")
     routes |= {key: ("teacher", field) for key, field in TEACHER_AXES.items()}
     for name, section in SECTIONS.items():
         for field in section.model_fields:
@@ -372,6 +378,8 @@ def teacher_trial(config: TrialConfig) -> TrialConfig:
     return parse(
         {
             **shared,
+            "role": "teacher",
+            "teacher.store": config.store,
             "dataset": config.dataset,
             "student": teacher.model,
             "method": "scratch",

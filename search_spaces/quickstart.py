@@ -2,8 +2,8 @@
 
 from kdtune.search.space import Arm, Choice, Float, Recipe, Space
 
-EPOCHS = 9
-TEACHER_EPOCHS = (4, 12)
+EPOCHS = 8
+TEACHER_EPOCHS = (14, 30)
 
 SPACE = Space(
     name="quickstart",
@@ -16,6 +16,7 @@ SPACE = Space(
         "train.batch_size": 64,
         "train.lr": 0.1,
         "teacher.full_epochs": max(TEACHER_EPOCHS),
+        "teacher.augment": "none",
     },
     axes={
         "label_smoothing": Choice((0.0, 0.1)),

@@ -1,5 +1,5 @@
 """The Ray Tune trainables: short, and the only place that reports to Tune."""
 
-from trainables.distill import Distill, Finalist, TrainTeacher
+from trainables.distill import Distill
 
-__all__ = ["Distill", "Finalist", "TrainTeacher"]
+__all__ = ["Distill"]

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.result import SHOULD_CHECKPOINT
 
 from kdtune.config import parse
-from kdtune.teachers.store import TeacherStore
-from kdtune.training.teacher import publish_teacher
 from kdtune.training.trial import Trial
 
 
@@ -18,6 +17,9 @@ class Distill(tune.Trainable):
     reused (``reuse_actors=True``): a trial is built afresh from its configuration in its first
     step, so nothing of an earlier trial can leak in, and a bad configuration is that trial's error
     alone.
+
+    What becomes of the network is the configuration's ``role``: a ``trial`` is only validated, a
+    ``finalist`` is scored on the test split and kept, a ``teacher`` is published to its store.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -45,13 +47,8 @@ class Distill(tune.Trainable):
         """One epoch."""
         metrics: dict[str, Any] = self.trial.next_epoch()
         if self.trial.finished:
-            metrics |= self.conclude()
-            metrics["done"] = True
+            metrics |= {"done": True, **_conclude(self.trial)}
         return metrics
-
-    def conclude(self) -> dict[str, Any]:
-        """What is added to the last report; for subclasses."""
-        return {}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the trial's whole state."""
@@ -66,33 +63,12 @@ class Distill(tune.Trainable):
         self._trial = None
 
 
-class Finalist(Distill):
-    """A configuration trained once more, whose last state is scored on the test split."""
-
-    def conclude(self) -> dict[str, Any]:
-        return dict(self.trial.test())
-
-
-class TrainTeacher(Distill):
-    """A teacher, trained as a student without a teacher and published when done.
-
-    ``teacher.store`` names the folder; every other key is of the teacher's own trial, as
-    ``kdtune.config.teacher_trial`` gives it.
-    """
-
-    def setup(self, config: dict[str, Any]) -> None:
-        flat = dict(config)
-        self._store = TeacherStore(flat.pop("teacher.store", ""))
-        super().setup(flat)
-
-    def conclude(self) -> dict[str, Any]:
-        trial = self.trial
-        if trial.diverged:
-            raise ValueError(
-                f"the teacher {trial.config.student} diverged in epoch {trial.epoch}; lower "
-                f"teacher.lr, now {trial.config.train.lr}"
-            )
-        key = publish_teacher(
-            self._store, trial.config, trial.dataset, trial.device, trial.student.state_dict()
-        )
-        return {"teacher_key": key}
+def _conclude(trial: Trial) -> dict[str, Any]:
+    """What the role of a trial adds to its last report."""
+    match trial.config.role:
+        case "trial":
+            return {}
+        case "finalist":
+            return {**trial.test(), SHOULD_CHECKPOINT: True}
+        case "teacher":
+            return {"teacher_key": trial.publish()}

@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import DEFAULT_METRIC
 from ray.tune.schedulers import TrialScheduler
 
+from kdtune.search.idle_actors import IdleActors, unwrapped
 from kdtune.search.rungs import Bracket, milestones
 from kdtune.seeds import derive
 
@@ -109,6 +110,7 @@ class ASHA(TrialScheduler):
         self._waived: set[str] = set()
         self._stalled_since: float | None = None
         self._num_stopped = 0
+        self._idle_actors = IdleActors()
 
     # What Tune asks and tells
 
@@ -185,6 +187,7 @@ class ASHA(TrialScheduler):
         Tune calls this once per step, outside of its own handling of a trial: the one safe place
         to stop or continue another trial.
         """
+        self._idle_actors.update(tune_controller)
         self._settle(tune_controller)
         if self._is_stalled():
             self._settle(tune_controller)
@@ -233,7 +236,8 @@ class ASHA(TrialScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the trials themselves, which belong to one running Tune."""
-        return {**self.__dict__, "_live": {}, "_held": set(), "_stalled_since": None}
+        idle = {"_live": {}, "_held": set(), "_idle_actors": IdleActors()}
+        return {**self.__dict__, **idle, "_stalled_since": None}
 
     # Private: the books
 
@@ -307,8 +311,7 @@ class ASHA(TrialScheduler):
 
     def _settle(self, tune_controller: Any) -> None:
         """Act on the held trials that can be judged by now, earliest first."""
-        # The wrapper that Tune hands out warns about every call it does not list.
-        runner = getattr(tune_controller, "_tune_controller", tune_controller)
+        runner = unwrapped(tune_controller)
         for trial_id in sorted(self._held, key=lambda held: self._entries[held].order):
             trial, entry = self._live[trial_id], self._entries[trial_id]
             if trial.status != Trial.RUNNING:

@@ -47,11 +47,15 @@ class RunSink(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RunLabel:
-    """How a trial appears in MLflow: name, ``kind`` and tags of its run."""
+    """How a trial appears: name, ``kind`` and tags of its run, and its line in the display.
+
+    ``title`` is empty where the searched settings say enough.
+    """
 
     name: str
     kind: str
     tags: Mapping[str, str]
+    title: str = ""
 
 
 class TrackingCallback(TrialFollower):

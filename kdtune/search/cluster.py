@@ -3,8 +3,9 @@
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ray
 
@@ -44,20 +45,29 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def concurrency(cpus_per_trial: int, gpus_per_trial: float) -> int:
-    """How many trials the connected cluster runs at once.
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one trial gets of a cluster, and how many trials run at once."""
 
-    Raises:
-        ValueError: If not even one fits.
-    """
-    total = ray.cluster_resources()
-    slots = [total.get("CPU", 0.0) / cpus_per_trial]
-    if gpus_per_trial:
-        slots.append(total.get("GPU", 0.0) / gpus_per_trial)
-    if min(slots) < 1:
-        raise ValueError(
-            f"a trial asks for {cpus_per_trial} CPUs and {gpus_per_trial:g} GPUs, but Ray has "
-            f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g} in all; lower "
-            "--cpus-per-trial or --gpus-per-trial"
-        )
-    return int(min(slots))
+    cpus: int
+    gpus: float
+    concurrency: int
+
+    @classmethod
+    def of_cluster(cls, cpus: int, gpus: float) -> Self:
+        """The share of the connected cluster.
+
+        Raises:
+            ValueError: If not even one trial fits.
+        """
+        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        slots = [total.get("CPU", 0.0) / cpus]
+        if gpus:
+            slots.append(total.get("GPU", 0.0) / gpus)
+        if min(slots) < 1:
+            raise ValueError(
+                f"a trial asks for {cpus} CPUs and {gpus:g} GPUs, but Ray has "
+                f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g} in all; lower "
+                "--cpus-per-trial or --gpus-per-trial"
+            )
+        return cls(cpus=cpus, gpus=gpus, concurrency=int(min(slots)))

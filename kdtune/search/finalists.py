@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kdtune.config import without_teacher
 from kdtune.contracts import FlatConfig, Scalar
 
-PUBLISHED = {"method": "kd", "temperature": 4.0, "alpha": 0.9}
+PUBLISHED: dict[str, Scalar] = {"method": "kd", "temperature": 4.0, "alpha": 0.9}
 """The recipe that most papers start from, with a plain, fully trained teacher."""
 
 
@@ -46,4 +46,6 @@ def published(config: FlatConfig) -> dict[str, Scalar]:
 
 def seeded(arm: Arm, *, seeds: Sequence[int], train_on: str) -> list[dict[str, Scalar]]:
     """One complete configuration per seed; all arms share the seeds."""
-    return [{**arm.config, "seed": seed, "train.on": train_on} for seed in seeds]
+    return [
+        {**arm.config, "role": "finalist", "seed": seed, "train.on": train_on} for seed in seeds
+    ]

@@ -26,11 +26,13 @@ class ListedConfigs(Searcher):
         """Nothing to set: the configurations are complete."""
         return not config
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(  # type: ignore[override]  # Ray's own type leaves out its FINISHED
+        self, trial_id: str
+    ) -> dict[str, Any] | str:
         """The next configuration; ``positions`` remembers which trial got which."""
         position = len(self.positions)
         if position == len(self._configs):
-            return Searcher.FINISHED
+            return str(self.FINISHED)
         self.positions[trial_id] = position
         return dict(self._configs[position])
 

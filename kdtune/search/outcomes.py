@@ -1,12 +1,12 @@
 """How each trial of a stage ended."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.experiment import Trial
 
-from kdtune.search.trial_follower import Progress, TrialFollower, error_text
+from kdtune.search.trial_follower import Progress, TrialFollower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ class Outcome:
     trial_id: str
     config: Mapping[str, Any]
     kind: str
-    epoch: int = 0
-    value: float | None = None
+    epoch: int
+    value: float | None
     result: Mapping[str, Any]
     error: str = ""
 
@@ -37,28 +37,26 @@ class OutcomeCallback(TrialFollower):
 
     def __init__(self, *, metric: str, mode: str) -> None:
         super().__init__(metric=metric, mode=mode)
-        self._ends: dict[str, tuple[str, Progress, str]] = {}
+        self._trials: dict[str, Trial] = {}
+        self._ends: dict[str, Outcome] = {}
+
+    def outcome(self, trial_id: str) -> Outcome | None:
+        """How a trial ended; None if it was never started."""
+        return self._ends.get(trial_id)
+
+    def started(self, trial: Trial, progress: Progress) -> None:
+        """Keep the trial: its last report is read when it is over."""
+        self._trials[trial.trial_id] = trial
 
     def ended(self, trial_id: str, outcome: str, progress: Progress, error: str) -> None:
-        """Keep it for :meth:`outcomes`."""
-        self._ends[trial_id] = (outcome, progress, error)
-
-    def outcomes(self, trials: Sequence[Trial]) -> list[Outcome]:
-        """The outcome of each of ``trials``, in their order."""
-        return [self._outcome(trial) for trial in trials]
-
-    def _outcome(self, trial: Trial) -> Outcome:
-        known = Outcome(
-            trial_id=trial.trial_id,
+        """Keep the outcome."""
+        trial = self._trials[trial_id]
+        self._ends[trial_id] = Outcome(
+            trial_id=trial_id,
             config=dict(trial.config),
-            kind="stopped",
+            kind=outcome,
+            epoch=progress.epoch,
+            value=progress.value,
             result=dict(trial.last_result or {}),
+            error=error,
         )
-        if trial.trial_id in self._ends:
-            kind, progress, error = self._ends[trial.trial_id]
-            return replace(
-                known, kind=kind, epoch=progress.epoch, value=progress.value, error=error
-            )
-        if trial.status == Trial.ERROR:  # Its actor never came up, so no hook told of it.
-            return replace(known, kind="failed", error=error_text(trial))
-        return known

@@ -9,7 +9,7 @@ from kdtune.search.space import Space
 from kdtune.settings import Settings
 
 METRIC = "val/accuracy"
-MODE = "max"
+MODE: Literal["max", "min"] = "max"
 
 
 class SearchRequest(Settings):
@@ -24,7 +24,10 @@ class SearchRequest(Settings):
         command: What was typed, for the record.
         trials: How many configurations are tried.
         sampler, scheduler: Their names.
-        grace_period, reduction_factor, brackets: Of ASHA and Hyperband, in epochs and shares.
+        grace_period: Epochs before any trial is cut; None for a ninth of a full trial's, which
+            gives two rungs with the usual reduction factor.
+        reduction_factor: One in so many trials passes a rung.
+        brackets: How many brackets ASHA has.
         seed: Of the sampler, the scheduler and the trials; finalists use the seeds after it.
         finalists: How many of the best are trained again; 0 for none.
         finalist_seeds: Runs per finalist and baseline.
@@ -44,7 +47,7 @@ class SearchRequest(Settings):
     trials: Annotated[int, Field(ge=1)] = 20
     sampler: str = "tpe"
     scheduler: str = "asha"
-    grace_period: Annotated[int, Field(ge=1)] = 1
+    grace_period: Annotated[int, Field(ge=1)] | None = None
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     brackets: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0)] = 0

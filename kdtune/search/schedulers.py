@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import (
     FIFOScheduler,
     HyperBandScheduler,
@@ -12,8 +13,30 @@ from ray.tune.schedulers import (
 
 from kdtune.registry import nearest
 from kdtune.search.asha import ASHA
+from kdtune.search.idle_actors import IdleActors
 
 SCHEDULERS = ("asha", "hyperband", "median", "none")
+
+
+class FIFO(FIFOScheduler):
+    """Ray's plain queue, with idle actors kept for trials that are still to be suggested."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._idle_actors = IdleActors()
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The first trial that waits."""
+        self._idle_actors.update(tune_controller)
+        return super().choose_trial_to_run(tune_controller)
+
+
+class MedianStopping(FIFO, MedianStoppingRule):
+    """Ray's median rule, with idle actors kept; ``settings`` are those of the rule."""
+
+    def __init__(self, **settings: Any) -> None:
+        MedianStoppingRule.__init__(self, **settings)
+        self._idle_actors = IdleActors()
 
 
 def make_scheduler(
@@ -65,8 +88,8 @@ def make_scheduler(
         "hyperband": lambda: HyperBandScheduler(
             max_t=max_t, reduction_factor=reduction_factor, **compared
         ),
-        "median": lambda: MedianStoppingRule(grace_period=grace_period, **compared),
-        "none": FIFOScheduler,
+        "median": lambda: MedianStopping(grace_period=grace_period, **compared),
+        "none": FIFO,
     }
     if name not in makers:
         raise ValueError(f"unknown scheduler '{name}'{nearest(name, SCHEDULERS)}")

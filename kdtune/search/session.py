@@ -18,7 +18,7 @@ from kdtune.report.leaderboard import Row, leaderboard, leaderboard_rows
 from kdtune.report.progress import Display
 from kdtune.search.launch import SearchResult, launch
 from kdtune.search.request import SearchRequest
-from kdtune.search.stage import Interruption
+from kdtune.search.tuning import Interruption
 from kdtune.tracking import MLflowSink, SinkReport, default_tracking_uri
 
 EXIT_NO_RESULT = 1
@@ -114,7 +114,7 @@ def _signals(interruption: Interruption) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         interruption.request(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -166,7 +166,7 @@ def _show(
         console.print(leaderboard(trial_rows(result)))
     if arms:
         console.print(finalist_table(arms))
-    failed = [*result.failed_teachers, *result.trials, *(run.outcome for run in result.finals)]
+    failed = [*result.teachers, *result.trials, *(run.outcome for run in result.finals)]
     errors = [outcome for outcome in failed if outcome.error]
     if errors:
         last = errors[0].error.strip().splitlines()[-1]

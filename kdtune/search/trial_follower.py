@@ -123,6 +123,9 @@ class TrialFollower(Callback):
 
     @guarded
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        self._start(trials, trial)
+
+    def _start(self, trials: list[Trial], trial: Trial) -> None:
         known = self._running.get(trial.trial_id)
         progress = known or Progress(index=trials.index(trial))
         self._running[trial.trial_id] = progress
@@ -146,9 +149,10 @@ class TrialFollower(Callback):
 
     @guarded
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        progress = self._running.pop(trial.trial_id, None)
-        if progress:
-            self.ended(trial.trial_id, "failed", progress, error_text(trial))
+        if trial.trial_id not in self._running:  # Its actor never came up.
+            self._start(trials, trial)
+        progress = self._running.pop(trial.trial_id)
+        self.ended(trial.trial_id, "failed", progress, error_text(trial))
 
     @guarded
     def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:

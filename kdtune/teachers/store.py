@@ -20,7 +20,10 @@ from kdtune.contracts import Scalar
 SCHEMA = 1
 """Raised when code changes what a teacher's configuration means; part of every key."""
 
-_ELSEWHERE = ("dataset", "data.root", "data.image_column", "data.label_column", "train.device")
+_ELSEWHERE = (
+    *("dataset", "data.root", "data.image_column", "data.label_column"),
+    *("teacher.store", "train.device"),
+)
 """Keys that say where things are; the dataset's fingerprint and the device type stand in."""
 
 

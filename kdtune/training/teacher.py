@@ -46,7 +46,7 @@ def obtain_teacher(
     config: TrialConfig,
     dataset: Dataset,
     device: torch.device,
-    train: Callable[[TrialConfig], Mapping[str, Tensor]],
+    train: Callable[[TrialConfig], None],
 ) -> FrozenTeacher:
     """The teacher that ``config`` asks for.
 
@@ -54,8 +54,8 @@ def obtain_teacher(
         config: Of the student's trial.
         dataset: That trial's dataset.
         device: Where the teacher shall run.
-        train: Trains a teacher from its own trial and returns its weights; called at most once,
-            under the store's lock.
+        train: Trains a teacher from its own trial and publishes it; called at most once, under
+            the store's lock.
 
     Raises:
         TeacherError: If the teacher is damaged, of another network, or scores otherwise than
@@ -67,16 +67,15 @@ def obtain_teacher(
         return _from_file(teacher.model, teacher.weights, dataset, device)
     trial = teacher_trial(config)
     key = key_of(trial, dataset, device)
-    store = TeacherStore(teacher.store)
+    store = TeacherStore(config.store)
     if key not in store:
         with store.lock(key):
             if key not in store:
-                publish_teacher(store, trial, dataset, device, train(trial))
+                train(trial)
     return _from_store(store.root, key, dataset, device)
 
 
 def publish_teacher(
-    store: TeacherStore,
     trial: TrialConfig,
     dataset: Dataset,
     device: torch.device,
@@ -86,7 +85,7 @@ def publish_teacher(
     model = _load(trial.student, state, dataset, device)
     accuracy, _ = _measure(model, dataset, device)
     key = key_of(trial, dataset, device)
-    store.publish(
+    TeacherStore(trial.store).publish(
         key,
         state,
         config=trial.flat(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import SGD
 
 from kdtune import models
@@ -20,7 +20,12 @@ from kdtune.training.epoch import EpochResult, train_epoch
 from kdtune.training.evaluate import agreement, predict, scores
 from kdtune.training.plan import phase_at, phases
 from kdtune.training.schedules import learning_rate
-from kdtune.training.teacher import EVAL_BATCH, FrozenTeacher, obtain_teacher
+from kdtune.training.teacher import (
+    EVAL_BATCH,
+    FrozenTeacher,
+    obtain_teacher,
+    publish_teacher,
+)
 from kdtune.views import ViewStream, plain_batches
 
 WORST_LOSS = 1e6
@@ -107,6 +112,20 @@ class Trial:
             metrics["teacher/test_accuracy"] = taught["accuracy"]
         return metrics
 
+    def publish(self) -> str:
+        """Put the trained network into the store, as a teacher, and return its key.
+
+        Raises:
+            ConfigError: If the training diverged.
+        """
+        if self.diverged:
+            raise ConfigError(
+                f"the training of teacher {self.config.student} diverged in epoch {self.epoch}; "
+                f"lower its learning rate, now {self.config.train.lr}"
+            )
+        state = self.student.state_dict()
+        return publish_teacher(self.config, self.dataset, self.device, state)
+
     def state(self) -> dict[str, Any]:
         """All that a restored trial needs, as tensors and plain values."""
         record = self._prune_record
@@ -154,7 +173,7 @@ class Trial:
     def _obtain_teacher(self) -> FrozenTeacher | None:
         if self.config.teacher is None:
             return None
-        return obtain_teacher(self.config, self.dataset, self.device, train_weights)
+        return obtain_teacher(self.config, self.dataset, self.device, train_teacher)
 
     def _new_student(self) -> nn.Module:
         return models.build(
@@ -221,21 +240,12 @@ class Trial:
         return plain_batches(split, self.dataset, batch_size=EVAL_BATCH, device=self.device)
 
 
-def train_weights(config: TrialConfig) -> dict[str, Tensor]:
-    """Train a trial to its end and return the weights: how a teacher comes to be.
-
-    Raises:
-        ConfigError: If the training diverged.
-    """
+def train_teacher(config: TrialConfig) -> None:
+    """Train a teacher's own trial to its end and publish it."""
     trial = Trial(config)
     while not trial.finished:
         trial.next_epoch()
-    if trial.diverged:
-        raise ConfigError(
-            f"the training of {config.student} diverged in epoch {trial.epoch}; lower its learning "
-            f"rate, now {config.train.lr}"
-        )
-    return trial.student.state_dict()
+    trial.publish()
 
 
 def load_trial_data(config: TrialConfig) -> Dataset:

@@ -24,6 +24,11 @@ class FakeTune:
         self.trials: dict[str, Any] = {}
         self.log: list[str] = []
         self._trial_to_actor: set[Any] = set()
+        self._actor_cache = None  # never touched once the sampler has no more to suggest
+        self.search_alg = SimpleNamespace(is_finished=lambda: True)
+
+    def get_live_trials(self) -> list[Any]:
+        return []
 
     def add(self, *names: str, status: str = Trial.RUNNING) -> None:
         for name in names:

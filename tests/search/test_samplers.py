@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 from ray.tune.search import ConcurrencyLimiter
 
 from kdtune.search.samplers import GridSampler, RandomSampler, StudyCallback, make_sampler
@@ -151,3 +152,12 @@ def test_the_callback_closes_trials_that_tune_forgot(space: Space) -> None:
     assert set(sampler.open_trials) == {"b", "c"}
     callback.on_experiment_end(trials)
     assert not sampler.open_trials
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_sampler_and_callback_stay_one_through_tunes_pickling(name: str, space: Space) -> None:
+    sampler = make_sampler(name, space)
+    sampler.suggest("a")
+    copied, callback = cloudpickle.loads(cloudpickle.dumps((sampler, StudyCallback(sampler))))
+    assert callback.sampler is copied
+    assert set(copied.open_trials) == {"a"}

@@ -18,7 +18,7 @@ def test_each_name_gives_its_scheduler() -> None:
     assert set(SCHEDULERS) == set(kinds)
     for name, kind in kinds.items():
         scheduler = make_scheduler(name, max_t=9)
-        assert type(scheduler) is kind
+        assert isinstance(scheduler, kind)
         cloudpickle.dumps(scheduler)
 
 

@@ -117,7 +117,7 @@ def search(
     grace_period: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Epochs before any cut; by default a ninth.", rich_help_panel=TUNING
+            min=1, help="Epochs before any cut; by default a fifth.", rich_help_panel=TUNING
         ),
     ] = None,
     reduction_factor: Annotated[

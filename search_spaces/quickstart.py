@@ -37,7 +37,7 @@ SPACE = Space(
                 "alpha": 0.9,
                 "label_smoothing": 0.0,
                 "teacher_epochs": max(TEACHER_EPOCHS),
-                "augment": "standard",
+                "augment": "none",
                 "prune_ratio": 0.0,
             },
         ),

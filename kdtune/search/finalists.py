@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kdtune.config import without_teacher
+from kdtune.config import TeacherConfig, without_teacher
 from kdtune.contracts import FlatConfig, Scalar
 
 PUBLISHED: dict[str, Scalar] = {"method": "kd", "temperature": 4.0, "alpha": 0.9}
@@ -23,8 +23,8 @@ def arms(best: Sequence[FlatConfig]) -> list[Arm]:
     """The finalists, then two baselines with the same budget, data, student and epochs.
 
     ``no teacher`` is the best finalist's own recipe (augmentation, pruning) on labels alone, so
-    that the teacher is the only difference. ``published recipe`` is T = 4, alpha = 0.9 with
-    standard augmentation, no pruning and an unsmoothed teacher trained to the end.
+    that the teacher is the only difference. ``published recipe`` is T = 4, alpha = 0.9, no
+    pruning, and an unsmoothed teacher trained to the end, whose augmentation the student shares.
     """
     finalists = [
         Arm(kind="finalist", label=f"finalist {rank}", config=config)
@@ -41,7 +41,8 @@ def published(config: FlatConfig) -> dict[str, Scalar]:
     """``config`` with the published recipe in place of what was searched."""
     given = {"label_smoothing", "teacher_epochs", "temperature", "alpha", "method"}
     kept = {k: v for k, v in config.items() if k not in given and not k.startswith("method.")}
-    return {**kept, **PUBLISHED, "augment": "standard", "prune_ratio": 0.0}
+    augment = config.get("teacher.augment", TeacherConfig.model_fields["augment"].default)
+    return {**kept, **PUBLISHED, "augment": augment, "prune_ratio": 0.0}
 
 
 def seeded(arm: Arm, *, seeds: Sequence[int], train_on: str) -> list[dict[str, Scalar]]:

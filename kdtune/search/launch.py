@@ -1,5 +1,6 @@
 """A search from request to result: teachers, then trials, then finalists."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,7 +166,7 @@ class _Search:
             metric=METRIC,
             mode=MODE,
             max_t=epochs,
-            grace_period=request.grace_period or max(1, epochs // 9),
+            grace_period=request.grace_period or math.ceil(epochs / 5),
             reduction_factor=request.reduction_factor,
             brackets=request.brackets,
             seed=request.seed,

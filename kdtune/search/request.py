@@ -24,7 +24,7 @@ class SearchRequest(Settings):
         command: What was typed, for the record.
         trials: How many configurations are tried.
         sampler, scheduler: Their names.
-        grace_period: Epochs before any trial is cut; None for a ninth of a full trial's, which
+        grace_period: Epochs before any trial is cut; None for a fifth of a full trial's, which
             gives two rungs with the usual reduction factor.
         reduction_factor: One in so many trials passes a rung.
         brackets: How many brackets ASHA has.

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, Stopper
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -66,6 +67,12 @@ def run_tune(
             checkpoint_frequency=CHECKPOINT_EVERY, checkpoint_at_end=False, num_to_keep=2
         ),
         stop=interruption,
+        trial_dirname_creator=_folder_name,
         callbacks=list(callbacks),
         verbose=0,
     )
+
+
+def _folder_name(trial: Trial) -> str:
+    """A trial's folder goes by its id, which is also a tag of its MLflow run."""
+    return str(trial.trial_id)

@@ -55,9 +55,9 @@ class Trial:
     """
 
     def __init__(self, config: TrialConfig) -> None:
-        torch.set_num_threads(config.train.threads)
         self.config = config
         self.device = resolve_device(config.train.device)
+        _make_repeatable(self.device, config.train.threads)
         self.dataset = load_trial_data(config)
         check_networks(config, self.dataset)
         self.teacher = self._obtain_teacher()
@@ -292,6 +292,14 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not cuda:
         raise ConfigError("train.device is 'cuda', but torch sees no CUDA device; use 'auto'")
     return torch.device("cuda" if cuda and name != "cpu" else "cpu")
+
+
+def _make_repeatable(device: torch.device, threads: int) -> None:
+    """The same bits in every run: sums depend on the number of threads, cuDNN's on its choices."""
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
 
 
 def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:

@@ -34,8 +34,8 @@ PLACES, MACHINE = "Data and results", "Machine"
 SEARCH_HELP = """
 Search a space, train the best configurations again, and test them once.
 
-Without arguments: the 'quickstart' space on scikit-learn's handwritten digits, about a minute on
-two cores. Teachers are trained first, once each; then the trials, under ASHA; then the finalists
+Without arguments: the 'quickstart' space on scikit-learn's handwritten digits, a minute or two on \
+two cores. Teachers are trained first, once each; then the trials, under ASHA; then the finalists \
 with several seeds, beside the same student without a teacher and the published recipe.
 
 [bold]Examples[/bold]
@@ -44,14 +44,14 @@ with several seeds, beside the same student without a teacher and the published 
 
   kdtune search --trials 50 --sampler random --seed 1
 
-  kdtune search joint --dataset parquet:data/cifar10 --set data.train_limit=2000 --epochs 12
+  kdtune search --set augment=none --set train.lr=0.05 --name plain-views
 
-  kdtune search quickstart --set augment=standard --set train.lr=0.1 --name plain-views
+  kdtune search joint --dataset parquet:data/cifar10 --epochs 12
 
-  kdtune search joint --address auto --gpus-per-trial 0.5 --storage /shared/results
+  kdtune search joint --address auto --gpus-per-trial 0.5
 
-[bold]Exit codes[/bold]: 0 a finished search; 1 no trial finished; 2 bad input, nothing was started;
-130 Ctrl-C and 143 SIGTERM, what is done is kept.
+[bold]Exit codes[/bold]: 0 a finished search; 1 no trial finished; 2 bad input, nothing was \
+started; 130 Ctrl-C and 143 SIGTERM, what is done is kept.
 """
 
 app = typer.Typer(

@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # read when Ray is imported
+torch.set_num_threads(1)  # as in a trial: more threads than cores make small networks slower
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +15,7 @@ def ray_session() -> Iterator[None]:
     """One local Ray with two CPUs for all tests that are marked ``ray``."""
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    # "local": never the cluster that another test, or somebody on this machine, has started.
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

@@ -41,6 +41,8 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
         ValueError: If the request cannot be served; nothing has been started then.
     """
     console = console or Console()
+    for recipe in request.space.dropped:
+        _say(console, f"Not tried, as the overrides contradict it: {recipe.name}")
     interruption = Interruption()
     sink = _sink(request)
     with _signals(interruption), Display(console) as display:
@@ -49,6 +51,9 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
     arms = arm_results(result)
     sink.end("stopped" if interruption.signal else "finished", metrics=_headline(result, arms))
     _keep(request, result, arms)
+    if interruption.signal:
+        name = signal.Signals(interruption.signal).name
+        _say(console, f"Stopped by {name}. What is done is kept; trained teachers serve again.")
     _show(console, request, result, arms)
     report = sink.close()
     _farewell(console, request, report, program)
@@ -170,9 +175,9 @@ def _show(
     errors = [outcome for outcome in failed if outcome.error]
     if errors:
         last = errors[0].error.strip().splitlines()[-1]
-        console.print(f"{len(errors)} runs failed; the first said: {last}", markup=False)
+        _say(console, f"{len(errors)} runs failed; the first said: {last}")
     if not any(t.kind == "finished" for t in result.trials):
-        console.print("No trial finished.", markup=False)
+        _say(console, "No trial finished, so there are no finalists.")
 
 
 def _farewell(console: Console, request: SearchRequest, report: SinkReport, program: str) -> None:
@@ -185,10 +190,10 @@ def _farewell(console: Console, request: SearchRequest, report: SinkReport, prog
     )
     if local and request.storage == Path.cwd() / "kdtune-results":
         where = []
-    console.print(f"Results:   {request.folder}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"MLflow UI: {shlex.join([program, 'ui', *where])}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    _say(console, f"Results:   {request.folder}")
+    _say(console, f"MLflow UI: {shlex.join([program, 'ui', *where])}")
+
+
+def _say(console: Console, text: str) -> None:
+    """A line as it is, however long: it may be pasted."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

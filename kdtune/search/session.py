@@ -106,11 +106,9 @@ def _sink(request: SearchRequest) -> MLflowSink:
 
 
 def _note(request: SearchRequest) -> str:
-    lines = [f"{request.space.summary}", "", f"`{request.command}`", "", "| key | range |", "|-|-|"]
-    lines += [
-        f"| {row.key} | {row.range} |" for row in request.space.table() if row.kind != "fixed"
-    ]
-    return "\n".join(lines)
+    axes = [row for row in request.space.table() if row.kind != "fixed"]
+    searched = [f"- `{row.key}`: {row.range}" for row in axes]
+    return "\n".join([request.space.summary, "", f"`{request.command}`", "", *searched])
 
 
 @contextmanager

@@ -34,6 +34,10 @@ REFUSALS = {
 """MLflow's codes for answers that asking again does not change."""
 
 
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens the UI on its training runs; left to guess, it shows its pages for language models."""
+
+
 class Refused(Exception):
     """A write that no repetition can mend."""
 
@@ -99,7 +103,8 @@ class Server:
         if found is None:
             folder = artifact_folder(self.tracking_uri)
             try:
-                return str(client.create_experiment(self.experiment, artifact_location=folder))
+                made = client.create_experiment(self.experiment, folder, tags=EXPERIMENT_TAGS)
+                return str(made)
             except MlflowException as error:
                 found = client.get_experiment_by_name(self.experiment)
                 if found is None:

@@ -31,11 +31,19 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
         labels: ``(n,)`` int64.
     """
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices.eq(labels[:, None])
-    accuracy, top5 = top[:, 0].float().mean(), top.any(dim=1).float().mean()
-    loss = functional.cross_entropy(logits, labels)
-    return {"accuracy": accuracy.item(), "top5": top5.item(), "loss": loss.item()}
+    accuracy, top5 = _share(top[:, 0]), _share(top.any(dim=1))
+    return {
+        "accuracy": accuracy,
+        "top5": top5,
+        "loss": functional.cross_entropy(logits, labels).item(),
+    }
 
 
 def agreement(student_logits: Tensor, teacher_top1: Tensor) -> float:
     """Share of samples on which student and teacher name the same class, in [0, 1]."""
-    return student_logits.argmax(dim=1).eq(teacher_top1).float().mean().item()
+    return _share(student_logits.argmax(dim=1).eq(teacher_top1))
+
+
+def _share(hits: Tensor) -> float:
+    """Of a boolean tensor, in double precision: 35 of 36 reads as 0.9722222222222222."""
+    return int(hits.sum()) / hits.numel()

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,7 +11,13 @@ from kdtune.contracts import FlatConfig, Scalar
 from kdtune.data import Dataset
 from kdtune.search.request import SearchRequest
 from kdtune.search.space import Space
-from kdtune.training.trial import check_networks, load_trial_data
+from kdtune.training.teacher import obtain_teacher
+from kdtune.training.trial import (
+    check_networks,
+    load_trial_data,
+    resolve_device,
+    train_teacher,
+)
 
 SAMPLES = 200
 """Random configurations of a space that are parsed before it is searched."""
@@ -22,7 +28,8 @@ def check_request(request: SearchRequest) -> Dataset:
 
     Raises:
         ValueError: If the name is taken, a configuration of the space is not valid, or the data,
-            the networks and the method do not fit each other.
+            the networks, the method and ready-made teachers do not fit each other.
+        FileNotFoundError: If the data or the weights of a ready-made teacher are not there.
     """
     if request.folder.exists():
         raise ConfigError(
@@ -32,13 +39,7 @@ def check_request(request: SearchRequest) -> Dataset:
     _check_writable(request)
     configs = [parse(flat) for flat in _probes(request.space, request.seed)]
     dataset = load_trial_data(configs[0])
-    seen: set[tuple[str, str, str]] = set()
-    for config in configs:
-        teacher = "" if config.teacher is None else config.teacher.model
-        networks = (config.method, config.student, teacher)
-        if networks not in seen:
-            seen.add(networks)
-            check_networks(config, dataset)
+    _check_parts(configs, dataset)
     return dataset
 
 
@@ -54,6 +55,24 @@ def teacher_pool(space: Space) -> list[TrialConfig]:
         if config.teacher is not None and not config.teacher.weights:
             pool.setdefault(repr(config.teacher), config)
     return list(pool.values())
+
+
+def _check_parts(configs: Sequence[TrialConfig], dataset: Dataset) -> None:
+    """Check each combination of networks and taps, and each ready-made teacher, once."""
+    seen: set[object] = set()
+
+    def first(*combination: object) -> bool:
+        known = combination in seen
+        seen.add(combination)
+        return not known
+
+    for config in configs:
+        teacher = config.teacher
+        model = "" if teacher is None else teacher.model
+        if first(config.student, model, config.objective.traits.taps):
+            check_networks(config, dataset)
+        if teacher is not None and teacher.weights and first(model, teacher.weights):
+            obtain_teacher(config, dataset, resolve_device("auto"), train_teacher)
 
 
 def _probes(space: Space, seed: int) -> Iterator[FlatConfig]:
@@ -76,6 +95,7 @@ def _teacher_combinations(space: Space) -> Iterator[dict[str, Scalar]]:
 
 
 def _check_writable(request: SearchRequest) -> None:
-    request.storage.mkdir(parents=True, exist_ok=True)
-    if not os.access(request.storage, os.W_OK):
+    storage = request.storage
+    existing = next(path for path in (storage, *storage.parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
         raise ConfigError(f"the storage folder '{request.storage}' is not writable")

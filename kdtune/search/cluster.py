@@ -9,6 +9,8 @@ from typing import Any, Self
 
 import ray
 
+from kdtune.config import ConfigError
+
 PACKAGES = ("kdtune", "search_spaces", "trainables")
 
 
@@ -30,19 +32,33 @@ def connected(address: str) -> Iterator[None]:
     Args:
         address: Of a running cluster (``auto``, ``ray://host:10001``); empty to start Ray on this
             machine, and to end it with the block. A connection that exists already is used.
+
+    Raises:
+        ConfigError: If there is no cluster at ``address``, or it refuses us.
     """
     if ray.is_initialized():
         yield
         return
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address:
-        ray.init(address, runtime_env=runtime_env(), **settings)
+        _join(address, settings)
     else:
-        ray.init(include_dashboard=False, **settings)
+        # Not a cluster that happens to run here: its workers would not have the code.
+        ray.init("local", include_dashboard=False, **settings)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _join(address: str, settings: dict[str, Any]) -> None:
+    try:
+        ray.init(address, runtime_env=runtime_env(), **settings)
+    except ConnectionError as error:
+        raise ConfigError(
+            f"no Ray cluster takes us at '{address}' ({error}); give --address as 'ray start' "
+            "printed it, and set RAY_AUTH_MODE=token if the cluster asks for a token"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from kdtune.config import teacher_trial
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.data import Dataset
@@ -221,10 +223,15 @@ class _Search:
         missing: dict[str, dict[str, Scalar]] = {}
         for config in teacher_pool(self.request.space):
             trial = teacher_trial(config)
-            key = key_of(trial, self.dataset, resolve_device(trial.train.device))
+            key = key_of(trial, self.dataset, _device_of_trials(trial.train.device))
             if key not in TeacherStore(trial.store):
                 missing[key] = trial.flat()
         return list(missing.values())
+
+
+def _device_of_trials(name: str) -> torch.device:
+    """The device that ``name`` means to the trials, which may see other devices than we do."""
+    return resolve_device(name) if name == "auto" else torch.device(name)
 
 
 def finalist_configs(trials: Sequence[Outcome], count: int) -> list[FlatConfig]:

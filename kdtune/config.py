@@ -174,7 +174,7 @@ class TrialConfig(Settings):
                 continue
             holder = self if section == "" else getattr(self, section)
             value = None if holder is None else getattr(holder, field)
-            if value is not None:
+            if value not in (None, ""):
                 flat[key] = value
         return flat
 

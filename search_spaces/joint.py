@@ -35,6 +35,7 @@ SPACE = Space(
         "train.lr_factor": 0.2,
         "teacher.full_epochs": max(TEACHER_EPOCHS),
         "teacher.batch_size": 128,
+        "teacher.nesterov": False,
     },
     axes={
         "label_smoothing": Choice((0.0, 0.05, 0.1, 0.2)),

@@ -46,16 +46,26 @@ class ArmResult:
         arm: ``finalist 1``, ``no teacher``, ``published recipe``, ``teacher``.
         config: Flat configuration; may be empty.
         values: Test accuracy per seed, shares in [0, 1]; empty if every run failed.
+        runs: How many runs there were, failed ones included; None if none failed.
     """
 
     arm: str
     values: Sequence[float]
     config: Mapping[str, Scalar] = field(default_factory=dict)
+    runs: int | None = None
 
     @property
     def summary(self) -> Summary | None:
         """None if there is nothing to summarise."""
         return summarise(self.values) if self.values else None
+
+    @property
+    def score(self) -> str:
+        """Mean, deviation and n; also the number of runs where some failed."""
+        if self.summary is None:
+            return "failed"
+        lost = self.runs is not None and self.runs != self.summary.n
+        return str(self.summary).removesuffix(")") + (f" of {self.runs})" if lost else ")")
 
 
 def finalist_rows(arms: Sequence[ArmResult]) -> list[dict[str, Scalar]]:
@@ -94,8 +104,7 @@ class Finalists:
         for arm in self.arms:
             change = difference(arm, self.arms)
             points = MISSING if change is None else f"{100 * change:+.2f}"
-            score = str(arm.summary) if arm.summary else "failed"
-            table.add_row(Text(arm.arm, style="bold"), describe(arm.config), score, points)
+            table.add_row(Text(arm.arm, style="bold"), describe(arm.config), arm.score, points)
         yield table
 
 

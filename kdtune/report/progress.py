@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -85,7 +86,9 @@ class Display:
     def say(self, text: str) -> None:
         """Print a line of its own, above the panel if there is one; a log's lines never wrap."""
         whole = not self.console.is_terminal
-        self.console.print(text, markup=False, highlight=False, soft_wrap=whole)
+        # Whoever reads may be gone (``| head``); the search goes on. Rich exits on a broken pipe.
+        with suppress(OSError, SystemExit):
+            self.console.print(text, markup=False, highlight=False, soft_wrap=whole)
 
     def trial_started(self, trial_id: str, label: str, epochs: int | None) -> None:
         """A trial begins; it plans ``epochs``, or None if that is unknown."""

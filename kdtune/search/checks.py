@@ -9,26 +9,30 @@ import numpy as np
 from kdtune.config import TEACHER_AXES, ConfigError, TrialConfig, parse
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.data import Dataset
+from kdtune.search.deciders import new_sampler, new_scheduler
 from kdtune.search.request import SearchRequest
 from kdtune.search.space import Space
+from kdtune.training.data import load_trial_data
 from kdtune.training.teacher import obtain_teacher
-from kdtune.training.trial import (
-    check_networks,
-    load_trial_data,
-    resolve_device,
-    train_teacher,
-)
+from kdtune.training.trial import check_networks, check_pruning, resolve_device, train_teacher
+
+RESERVED = {
+    "role": "it decides itself which networks are tested and published",
+    "train.on": "its trials are judged on validation; use --finalists-on for the finalists",
+}
+"""Keys that would let a search select on what it trains on, or read the test split."""
 
 SAMPLES = 200
 """Random configurations of a space that are parsed before it is searched."""
 
 
-def check_request(request: SearchRequest) -> Dataset:
-    """Check a search as a whole and return its dataset, read and split.
+def check_request(request: SearchRequest) -> None:
+    """Check a search as a whole; also reads its dataset and a ready-made teacher.
 
     Raises:
-        ValueError: If the name is taken, a configuration of the space is not valid, or the data,
-            the networks, the method and ready-made teachers do not fit each other.
+        ValueError: If the name is taken, a setting of the search or a configuration of the space
+            is not valid, or the data, the networks, the method and ready-made teachers do not fit
+            each other.
         FileNotFoundError: If the data or the weights of a ready-made teacher are not there.
     """
     if request.folder.exists():
@@ -37,10 +41,15 @@ def check_request(request: SearchRequest) -> Dataset:
             "another --name, or delete it"
         )
     _check_writable(request)
+    for key in set(RESERVED) & set(request.space.keys()):
+        raise ConfigError(f"a search may not set '{key}': {RESERVED[key]}")
     configs = [parse(flat) for flat in _probes(request.space, request.seed)]
+    if not request.gpus_per_trial and any(c.train.device == "cuda" for c in configs):
+        raise ConfigError("train.device=cuda needs a GPU for each trial; give --gpus-per-trial")
+    new_sampler(request, max_concurrent=1)
+    new_scheduler(request)
     dataset = load_trial_data(configs[0])
     _check_parts(configs, dataset)
-    return dataset
 
 
 def teacher_pool(space: Space) -> list[TrialConfig]:
@@ -71,8 +80,10 @@ def _check_parts(configs: Sequence[TrialConfig], dataset: Dataset) -> None:
         model = "" if teacher is None else teacher.model
         if first(config.student, model, config.objective.traits.taps):
             check_networks(config, dataset)
+        if config.prune_ratio and first(config.student, config.prune, config.prune_ratio):
+            check_pruning(config, dataset)
         if teacher is not None and teacher.weights and first(model, teacher.weights):
-            obtain_teacher(config, dataset, resolve_device("auto"), train_teacher)
+            obtain_teacher(config, resolve_device("auto"), train_teacher)
 
 
 def _probes(space: Space, seed: int) -> Iterator[FlatConfig]:

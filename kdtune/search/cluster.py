@@ -30,7 +30,7 @@ def connected(address: str) -> Iterator[None]:
     """Be connected to Ray inside the block.
 
     Args:
-        address: Of a running cluster (``auto``, ``ray://host:10001``); empty to start Ray on this
+        address: Of a running cluster (``auto``, ``host:6379``); empty to start Ray on this
             machine, and to end it with the block. A connection that exists already is used.
 
     Raises:
@@ -52,6 +52,11 @@ def connected(address: str) -> Iterator[None]:
 
 
 def _join(address: str, settings: dict[str, Any]) -> None:
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"--address must not be of Ray Client, got '{address}'; run kdtune on a node of the "
+            "cluster with --address auto"
+        )
     try:
         ray.init(address, runtime_env=runtime_env(), **settings)
     except ConnectionError as error:

@@ -7,11 +7,13 @@ starting takes over an idle one and drops its own, so trials shorter than a star
 parallel.
 """
 
+import logging
 from typing import Any
 
 from ray.tune.experiment import Trial
 
 KEEP = 1_000
+logger = logging.getLogger(__name__)
 
 
 class IdleActors:
@@ -24,10 +26,22 @@ class IdleActors:
     def __init__(self) -> None:
         self._kind: Any = None
         self._aside: list[Any] = []
+        self._off = False
 
     def update(self, tune_controller: Any) -> None:
-        """Look after the idle actors; for a scheduler to call once per step."""
-        runner = unwrapped(tune_controller)
+        """Look after the idle actors; for a scheduler to call once per step.
+
+        A Ray whose controller has other private parts costs idle actors, never the search.
+        """
+        if self._off:
+            return
+        try:
+            self._update(unwrapped(tune_controller))
+        except AttributeError:
+            self._off = True
+            logger.warning("idle actors are not kept with this version of Ray", exc_info=True)
+
+    def _update(self, runner: Any) -> None:
         cache = runner._actor_cache
         trials = runner.get_live_trials()
         kind = self._wanted(runner, trials)

@@ -1,31 +1,28 @@
 """A search from request to result: teachers, then trials, then finalists."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from kdtune.config import teacher_trial
 from kdtune.contracts import FlatConfig, Scalar
-from kdtune.data import Dataset
 from kdtune.report.progress import Display
 from kdtune.report.settings import describe
 from kdtune.search.callbacks import ProgressCallback, RunLabel, TrackingCallback
 from kdtune.search.checks import check_request, teacher_pool
 from kdtune.search.cluster import Share, connected
+from kdtune.search.deciders import new_sampler, new_scheduler
 from kdtune.search.finalists import Arm, arms, seeded
 from kdtune.search.legs import Leg, Relay, RelayScheduler
 from kdtune.search.listed import ListedConfigs
 from kdtune.search.outcomes import Outcome, OutcomeCallback
 from kdtune.search.request import METRIC, MODE, SearchRequest
-from kdtune.search.samplers import SpaceSampler, StudyCallback, make_sampler
+from kdtune.search.samplers import StudyCallback
 from kdtune.search.schedulers import make_scheduler
-from kdtune.search.tuning import Interruption, run_tune
-from kdtune.teachers.store import TeacherStore
+from kdtune.search.tuning import Interruption, run_tune, stopped_by_signals
+from kdtune.teachers.store import TeacherStore, key_of
 from kdtune.tracking import MLflowSink
-from kdtune.training.teacher import key_of
+from kdtune.training.teacher import identity_of
 from kdtune.training.trial import resolve_device
 from trainables import Distill
 
@@ -56,6 +53,14 @@ class SearchResult:
     finals: Sequence[FinalRun] = ()
 
 
+class SearchBroken(Exception):
+    """The machinery of a search failed, not one of its trials; ``result`` is what was done."""
+
+    def __init__(self, result: SearchResult) -> None:
+        super().__init__("the search broke off")
+        self.result = result
+
+
 def launch(
     request: SearchRequest,
     *,
@@ -73,52 +78,61 @@ def launch(
 
     Raises:
         ValueError: If the request cannot be served; nothing has been started then.
+        SearchBroken: If Tune itself failed; holds what was done until then.
     """
-    dataset = check_request(request)
-    with connected(request.address):
+    check_request(request)
+    with connected(request.address), stopped_by_signals(interruption):
         share = Share.of_cluster(request.cpus_per_trial, request.gpus_per_trial)
-        search = _Search(request, dataset, share)
-
-        def show(leg: Leg) -> None:
-            display.stage(leg.title, leg.trials)
-
+        search = _Search(request, share)
         relay = Relay(
             search.legs(),
-            on_leg=show,
+            on_leg=lambda leg: display.stage(leg.title, leg.trials),
             max_concurrent=share.concurrency,
         )
-        tags = {"space": request.space.name, "search": request.name}
-        tracking = TrackingCallback(
-            sink, base_tags=tags, metric=METRIC, mode=MODE, label=relay.label, ends_search=False
-        )
-
-        def line(trial_id: str, config: Mapping[str, Any]) -> str:
-            label = relay.label(trial_id, config)
-            return label.title or f"{label.name}  {describe(config)}"
-
-        progress = ProgressCallback(display, metric=METRIC, mode=MODE, label=line)
-        run_tune(
-            Distill,
-            folder=request.folder,
-            searcher=relay,
-            scheduler=RelayScheduler(relay),
-            trials=search.most_trials,
-            share=share,
-            callbacks=[tracking, StudyCallback(search.sampler), search.record, progress],
-            interruption=interruption,
-        )
+        try:
+            run_tune(
+                Distill,
+                folder=request.folder,
+                searcher=relay,
+                scheduler=RelayScheduler(relay),
+                trials=search.most_trials,
+                share=share,
+                callbacks=[
+                    _tracking(request, sink, relay),
+                    StudyCallback(search.sampler),
+                    search.record,
+                    _progress(display, relay),
+                ],
+                interruption=interruption,
+            )
+        except Exception as error:
+            raise SearchBroken(search.result()) from error
     return search.result()
+
+
+def _tracking(request: SearchRequest, sink: MLflowSink, relay: Relay) -> TrackingCallback:
+    tags = {"space": request.space.name, "search": request.name}
+    return TrackingCallback(
+        sink, base_tags=tags, metric=METRIC, mode=MODE, label=relay.label, ends_search=False
+    )
+
+
+def _progress(display: Display, relay: Relay) -> ProgressCallback:
+    def line(trial_id: str, config: Mapping[str, Any]) -> str:
+        label = relay.label(trial_id, config)
+        return label.title or f"{label.name}  {describe(config)}"
+
+    return ProgressCallback(display, metric=METRIC, mode=MODE, label=line)
 
 
 class _Search:
     """The legs of one search, each built when the one before it is over."""
 
-    def __init__(self, request: SearchRequest, dataset: Dataset, share: Share) -> None:
+    def __init__(self, request: SearchRequest, share: Share) -> None:
         self.request = request
-        self.dataset = dataset
-        self.share = share
         self.record = OutcomeCallback(metric=METRIC, mode=MODE)
-        self.sampler = self._new_sampler()
+        self.sampler = new_sampler(request, max_concurrent=share.concurrency)
+        self.scheduler = new_scheduler(request)
         self._teachers = self._missing_teachers()
         self._final_runs: list[tuple[Arm, FlatConfig]] = []
         self._begun: list[Leg] = []
@@ -131,8 +145,13 @@ class _Search:
         return len(self._teachers) + request.trials + finals
 
     def legs(self) -> Iterator[Leg]:
-        """Teachers that are not stored yet, the trials, the finalists; empty ones are left out."""
+        """Teachers that are not stored yet, the trials, the finalists; empty ones are left out.
+
+        A teacher that cannot be trained ends the search: its trials would go wrong one by one.
+        """
         for leg in (self._teacher_leg, self._trial_leg, self._final_leg):
+            if any(teacher.kind != "finished" for teacher in self.result().teachers):
+                return
             built = leg()
             if built.trials:
                 self._begun.append(built)
@@ -162,22 +181,10 @@ class _Search:
             return RunLabel(name=f"trial {place}", kind="trial", tags={"trial": str(place)})
 
         request = self.request
-        epochs = max(int(str(e)) for e in request.space.values("train.epochs"))
-        scheduler = make_scheduler(
-            request.scheduler,
-            metric=METRIC,
-            mode=MODE,
-            max_t=epochs,
-            grace_period=request.grace_period or math.ceil(epochs / 5),
-            reduction_factor=request.reduction_factor,
-            brackets=request.brackets,
-            seed=request.seed,
-            ordered=request.ordered,
-        )
         return Leg(
             title=TRIALS,
             searcher=self.sampler,
-            scheduler=scheduler,
+            scheduler=self.scheduler,
             trials=request.trials,
             label=label,
             budget_s=request.time_budget_s,
@@ -207,31 +214,19 @@ class _Search:
             label=label,
         )
 
-    def _new_sampler(self) -> SpaceSampler:
-        request = self.request
-        return make_sampler(
-            request.sampler,
-            request.space,
-            metric=METRIC,
-            mode=MODE,
-            seed=request.seed,
-            max_concurrent=self.share.concurrency,
-            ordered=request.ordered,
-        )
-
     def _missing_teachers(self) -> list[dict[str, Scalar]]:
         missing: dict[str, dict[str, Scalar]] = {}
         for config in teacher_pool(self.request.space):
             trial = teacher_trial(config)
-            key = key_of(trial, self.dataset, _device_of_trials(trial.train.device))
+            key = key_of(identity_of(trial, _device_type(trial.train.device)))
             if key not in TeacherStore(trial.store):
                 missing[key] = trial.flat()
         return list(missing.values())
 
 
-def _device_of_trials(name: str) -> torch.device:
-    """The device that ``name`` means to the trials, which may see other devices than we do."""
-    return resolve_device(name) if name == "auto" else torch.device(name)
+def _device_type(name: str) -> str:
+    """What ``name`` means to the trials, whose node may have other devices than this one."""
+    return resolve_device(name).type if name == "auto" else name
 
 
 def finalist_configs(trials: Sequence[Outcome], count: int) -> list[FlatConfig]:

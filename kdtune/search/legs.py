@@ -56,29 +56,25 @@ class Relay(Searcher):
         legs: Yields the legs.
         on_leg: Told of each leg as it begins.
         max_concurrent: How many trials live at once.
+
+    Attributes:
+        leg: The leg that is run, the last one at the end; None before the first suggestion.
     """
 
     def __init__(
-        self, legs: Iterator[Leg], *, on_leg: Callable[[Leg], None], max_concurrent: int
+        self, legs: Iterator[Leg], *, on_leg: Callable[[Leg], object], max_concurrent: int
     ) -> None:
         super().__init__()
         self._legs = legs
         self._on_leg = on_leg
         self._max_concurrent = max_concurrent
-        self._leg: Leg | None = None
+        self.leg: Leg | None = None
         self._owners: dict[str, Leg] = {}
         self._open: set[str] = set()
 
     def leg_of(self, trial_id: str) -> Leg:
         """The leg that a trial belongs to."""
         return self._owners[trial_id]
-
-    @property
-    def leg(self) -> Leg:
-        """The leg that is being run."""
-        if self._leg is None:
-            raise RuntimeError("no leg has begun yet; the first suggestion begins it")
-        return self._leg
 
     def label(self, trial_id: str, config: Mapping[str, Any]) -> RunLabel:
         """How a trial's run is called and tagged."""
@@ -105,11 +101,12 @@ class Relay(Searcher):
                 return config
             if self._open:
                 return None
-            self._leg = next(self._legs, None)
-            if self._leg is None:
+            following = next(self._legs, None)
+            if following is None:
                 return str(self.FINISHED)
-            self._leg.started = time.monotonic()
-            self._on_leg(self._leg)
+            self.leg = following
+            following.started = time.monotonic()
+            self._on_leg(following)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Passed on to the leg."""
@@ -124,15 +121,16 @@ class Relay(Searcher):
 
     def save(self, checkpoint_path: str) -> None:
         """Write the state of the searcher whose leg is run."""
-        if self._leg is not None:
-            self._leg.searcher.save(checkpoint_path)
+        if self.leg is not None:
+            self.leg.searcher.save(checkpoint_path)
 
     def restore(self, checkpoint_path: str) -> None:
         """Read what :meth:`save` wrote."""
-        self.leg.searcher.restore(checkpoint_path)
+        if self.leg is not None:
+            self.leg.searcher.restore(checkpoint_path)
 
     def _from_leg(self, trial_id: str) -> dict[str, Any] | str | None:
-        leg = self._leg
+        leg = self.leg
         if leg is None or len(leg.trial_ids) >= leg.trials or leg.expired:
             return str(self.FINISHED)
         config = leg.searcher.suggest(trial_id)
@@ -181,11 +179,13 @@ class RelayScheduler(TrialScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         self._idle_actors.update(tune_controller)
+        if self._relay.leg is None:
+            return None
         chosen: Trial | None = self._relay.leg.scheduler.choose_trial_to_run(tune_controller)
         return chosen
 
     def debug_string(self) -> str:
-        return str(self._relay.leg.scheduler.debug_string())
+        return "" if self._relay.leg is None else str(self._relay.leg.scheduler.debug_string())
 
     def _scheduler(self, trial: Trial) -> TrialScheduler:
         return self._relay.leg_of(trial.trial_id).scheduler

@@ -18,7 +18,7 @@ class ListedConfigs(Searcher):
     def __init__(self, configs: Sequence[FlatConfig]) -> None:
         super().__init__()
         self._configs = [dict(config) for config in configs]
-        self.positions: dict[str, int] = {}
+        self._given = 0
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: Any, **_: Any
@@ -29,12 +29,11 @@ class ListedConfigs(Searcher):
     def suggest(  # type: ignore[override]  # Ray's own type leaves out its FINISHED
         self, trial_id: str
     ) -> dict[str, Any] | str:
-        """The next configuration; ``positions`` remembers which trial got which."""
-        position = len(self.positions)
-        if position == len(self._configs):
+        """The next configuration."""
+        if self._given == len(self._configs):
             return str(self.FINISHED)
-        self.positions[trial_id] = position
-        return dict(self._configs[position])
+        self._given += 1
+        return dict(self._configs[self._given - 1])
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Nothing to learn from a result."""

@@ -14,7 +14,7 @@ from kdtune.contracts import FlatConfig, Scalar
 from kdtune.data import absolute_name
 from kdtune.registry import nearest
 from kdtune.search.request import SearchRequest
-from kdtune.search.space import Arm, Recipe, Space, load
+from kdtune.search.space import Arm, Space, load
 from kdtune.tracking import resolve_tracking_uri
 
 
@@ -72,7 +72,7 @@ def build_request(
         )
     except ValidationError as error:
         found = error.errors()[0]
-        option = str(found["loc"][0]).replace("_", "-")
+        option = str(found["loc"][0]).removesuffix("_s").replace("_", "-")
         rule = found["msg"].removeprefix("Input ").replace("should", "must")
         raise ConfigError(f"--{option}: {rule}, got {found['input']!r}") from None
 
@@ -80,8 +80,10 @@ def build_request(
 def _settled(space: Space, overrides: Mapping[str, Scalar]) -> Space:
     """The space with all overrides, where they go; a local dataset gets an absolute path."""
     if overrides.get("teacher.weights"):
-        space = _without_axes(space, TEACHER_TRAINING)
-    space = space.with_overrides(overrides)
+        space = _without_teacher_axes(space)
+        file = Path(str(overrides["teacher.weights"])).absolute()
+        overrides = {**overrides, "teacher.weights": str(file)}
+    space = _with_arm_keys(space, overrides).with_overrides(overrides)
     if "dataset" not in space.fixed:
         raise ConfigError(f"space '{space.name}' must fix its dataset; give --dataset")
     root = space.fixed.get("data.root")
@@ -110,22 +112,36 @@ def _typed(space: Space, settings: Sequence[str]) -> dict[str, Scalar]:
     return typed
 
 
-def _without_axes(space: Space, keys: Sequence[str]) -> Space:
-    """The space without some keys: neither searched, nor fixed, nor in a recipe."""
+def _with_arm_keys(space: Space, overrides: FlatConfig) -> Space:
+    """The space with the keys that only some methods know given to the arms of those methods."""
+    known = {method: set(known_keys(method)) for method in space.methods()}
+
+    def own(arm: Arm) -> Arm:
+        keys = {k for k in overrides if not all(k in keys for keys in known.values())}
+        new = (keys & known[arm.method]) - {*arm.axes, *space.axes, *space.fixed}
+        return replace(arm, fixed={**arm.fixed, **{key: overrides[key] for key in new}})
+
+    return replace(space, arms=tuple(map(own, space.arms)))
+
+
+def _without_teacher_axes(space: Space) -> Space:
+    """The space for a ready-made teacher: its training is neither searched, fixed nor in a recipe.
+
+    Recipes that want a special teacher are dropped.
+    """
+    full = space.fixed.get("teacher.full_epochs")
+    plain = {"label_smoothing": 0.0, "teacher_epochs": full}
 
     def kept(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in values.items() if key not in keys}
+        return {key: value for key, value in values.items() if key not in TEACHER_TRAINING}
 
-    def arm_kept(arm: Arm) -> Arm:
-        return replace(arm, axes=kept(arm.axes), fixed=kept(arm.fixed))
-
-    def recipe_kept(recipe: Recipe) -> Recipe:
-        return replace(recipe, values=kept(recipe.values))
-
+    served = [r for r in space.recipes if all(r.values.get(k, v) == v for k, v in plain.items())]
+    recipes = {repr(kept(r.values)): replace(r, values=kept(r.values)) for r in served}
     return replace(
         space,
         fixed=kept(space.fixed),
         axes=kept(space.axes),
-        arms=tuple(map(arm_kept, space.arms)),
-        recipes=tuple(map(recipe_kept, space.recipes)),
+        arms=tuple(replace(a, axes=kept(a.axes), fixed=kept(a.fixed)) for a in space.arms),
+        recipes=tuple(recipes.values()),
+        dropped=space.dropped + tuple(r for r in space.recipes if r not in served),
     )

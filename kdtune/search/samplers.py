@@ -10,7 +10,6 @@ from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import DEFAULT_METRIC
 from ray.tune.search import Searcher
@@ -18,6 +17,7 @@ from ray.tune.search import Searcher
 from kdtune.contracts import Scalar
 from kdtune.registry import nearest
 from kdtune.search.space import Space
+from kdtune.search.trial_follower import GuardedCallback, guarded
 from kdtune.seeds import derive
 
 Mode = Literal["max", "min"]
@@ -175,7 +175,7 @@ class GridSampler(SpaceSampler):
         return self._points[index] if index < len(self._points) else None
 
 
-class StudyCallback(Callback):
+class StudyCallback(GuardedCallback):
     """Closes the books of a sampler where Tune does not.
 
     Tune tells its searcher nothing of trials that are stopped together (a time budget, Ctrl-C),
@@ -185,6 +185,7 @@ class StudyCallback(Callback):
     def __init__(self, sampler: SpaceSampler) -> None:
         self.sampler = sampler
 
+    @guarded
     def on_step_end(self, iteration: int, trials: Sequence[Trial], **info: Any) -> None:
         """Report the trials that are over and that the sampler takes for alive."""
         alive = set(self.sampler.open_trials)
@@ -192,6 +193,7 @@ class StudyCallback(Callback):
             if trial.trial_id in alive and trial.status in (Trial.ERROR, Trial.TERMINATED):
                 self.sampler.on_trial_complete(trial.trial_id, error=trial.status == Trial.ERROR)
 
+    @guarded
     def on_experiment_end(self, trials: Sequence[Trial], **info: Any) -> None:
         """The search is over: no trial may stay open."""
         self.sampler.close()

@@ -6,7 +6,6 @@ from typing import Any, Literal
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import (
     FIFOScheduler,
-    HyperBandScheduler,
     MedianStoppingRule,
     TrialScheduler,
 )
@@ -14,6 +13,7 @@ from ray.tune.schedulers import (
 from kdtune.registry import nearest
 from kdtune.search.asha import ASHA
 from kdtune.search.idle_actors import IdleActors
+from kdtune.search.rungs import milestones
 
 SCHEDULERS = ("asha", "hyperband", "median", "none")
 
@@ -53,19 +53,21 @@ def make_scheduler(
 ) -> TrialScheduler:
     """A scheduler by name: ``asha``, ``none``, ``median`` or ``hyperband``.
 
-    The first is kdtune's own :class:`~kdtune.search.asha.ASHA`; ``none`` runs every trial to its
-    end; the others are Ray's, whose cuts depend on how fast trials run.
+    ``asha`` is :class:`~kdtune.search.asha.ASHA`; ``hyperband`` is the same over all brackets,
+    asynchronous Hyperband (Li et al., 2020, arXiv:1810.05934), as Ray's own needs more live trials
+    than there are places; ``median`` is Ray's, whose cuts depend on how fast trials run; ``none``
+    runs every trial to its end.
 
     Args:
         name: Which one.
         metric: The name of the result to compare.
         mode: ``"max"`` or ``"min"``.
-        max_t: Epochs of a full trial (``asha``, ``hyperband``).
-        grace_period: Epochs before any trial is stopped (``asha``, ``median``).
-        reduction_factor: One of how many trials goes on (``asha``, ``hyperband``).
-        brackets: How many brackets (``asha``).
-        seed: Places trials in brackets (``asha``).
-        ordered: Whether the cuts must not depend on how long trials take (``asha``).
+        max_t: Epochs of a full trial; ``median`` and ``none`` do without.
+        grace_period: Epochs before any trial is stopped.
+        reduction_factor: One of how many trials goes on; not of ``median``.
+        brackets: How many brackets, of ``asha`` alone.
+        seed: Places trials in brackets.
+        ordered: Whether the cuts must not depend on how long trials take; not of ``median``.
 
     Raises:
         ValueError: On an unknown name; the message names the nearest and all choices.
@@ -75,8 +77,9 @@ def make_scheduler(
         "mode": mode,
         "time_attr": "training_iteration",
     }
-    makers: dict[str, Callable[[], TrialScheduler]] = {
-        "asha": lambda: ASHA(
+
+    def halving(brackets: int) -> ASHA:
+        return ASHA(
             max_t=max_t,
             grace_period=grace_period,
             reduction_factor=reduction_factor,
@@ -84,10 +87,12 @@ def make_scheduler(
             seed=seed,
             ordered=ordered,
             **compared,
-        ),
-        "hyperband": lambda: HyperBandScheduler(
-            max_t=max_t, reduction_factor=reduction_factor, **compared
-        ),
+        )
+
+    rungs = milestones(grace_period=grace_period, max_t=max_t, reduction_factor=reduction_factor)
+    makers: dict[str, Callable[[], TrialScheduler]] = {
+        "asha": lambda: halving(brackets),
+        "hyperband": lambda: halving(max(1, len(rungs))),
         "median": lambda: MedianStopping(grace_period=grace_period, **compared),
         "none": FIFO,
     }

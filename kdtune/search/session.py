@@ -4,10 +4,9 @@ import csv
 import json
 import shlex
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -16,12 +15,20 @@ from kdtune.report.finalists import ArmResult, finalist_rows
 from kdtune.report.finalists import finalists as finalist_table
 from kdtune.report.leaderboard import Row, leaderboard, leaderboard_rows
 from kdtune.report.progress import Display
-from kdtune.search.launch import SearchResult, launch
+from kdtune.search.launch import FinalRun, SearchBroken, SearchResult, launch
 from kdtune.search.request import SearchRequest
-from kdtune.search.tuning import Interruption
-from kdtune.tracking import MLflowSink, SinkReport, default_tracking_uri
+from kdtune.search.tuning import Interruption, stopped_by_signals
+from kdtune.tracking import (
+    MLflowSink,
+    SinkReport,
+    default_tracking_uri,
+    without_credentials,
+)
 
 EXIT_NO_RESULT = 1
+EXIT_BROKEN = 70
+"""A fault of the program, as ``sysexits.h`` has it."""
+
 EXIT_SIGNAL = 128
 """Plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
 
@@ -45,19 +52,29 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
         _say(console, f"Not tried, as the overrides contradict it: {recipe.name}")
     interruption = Interruption()
     sink = _sink(request)
-    with _signals(interruption), Display(console) as display:
-        result = launch(request, sink=sink, display=display, interruption=interruption)
-    code = _exit_code(result, interruption)
+    broken: BaseException | None = None
+    with stopped_by_signals(interruption), Display(console) as display:
+        try:
+            result = launch(request, sink=sink, display=display, interruption=interruption)
+        except SearchBroken as error:
+            result, broken = error.result, error.__cause__
     arms = arm_results(result)
-    sink.end("stopped" if interruption.signal else "finished", metrics=_headline(result, arms))
     _keep(request, result, arms)
-    if interruption.signal:
-        name = signal.Signals(interruption.signal).name
-        _say(console, f"Stopped by {name}. What is done is kept; trained teachers serve again.")
-    _show(console, request, result, arms)
-    report = sink.close()
+    outcome = "failed" if broken else "stopped" if interruption.signal else "finished"
+    sink.end(outcome, metrics=_headline(result, arms))
+    try:
+        if interruption.signal:
+            name = signal.Signals(interruption.signal).name
+            _say(console, f"Stopped by {name}. What is done is kept; trained teachers serve again.")
+        _show(console, result, arms)
+    finally:
+        report = sink.close()
     _farewell(console, request, report, program)
-    return code
+    if broken:
+        traceback.print_exception(broken)
+        _say(console, "The search broke off by a fault of its own; what is done is kept.")
+        return EXIT_BROKEN
+    return _exit_code(result, interruption)
 
 
 def trial_rows(result: SearchResult) -> list[Row]:
@@ -76,20 +93,26 @@ def trial_rows(result: SearchResult) -> list[Row]:
 
 def arm_results(result: SearchResult) -> list[ArmResult]:
     """Test accuracies per arm, the teacher of the first finalist last."""
-    scores: dict[str, list[float]] = {}
-    configs: dict[str, Mapping[str, Scalar]] = {}
-    taught: list[float] = []
+    runs: dict[str, list[FinalRun]] = {}
     for run in result.finals:
-        label = run.arm.label
-        configs[label] = run.arm.config
-        scores.setdefault(label, [])
-        if run.outcome.kind == "finished" and "test/accuracy" in run.outcome.result:
-            scores[label].append(run.outcome.result["test/accuracy"])
-            if label == "finalist 1":
-                taught.append(run.outcome.result["teacher/test_accuracy"])
-    arms = [ArmResult(arm=a, values=values, config=configs[a]) for a, values in scores.items()]
-    teacher = [ArmResult(arm="teacher", values=taught[:1])] if taught else []
+        runs.setdefault(run.arm.label, []).append(run)
+    arms = [
+        ArmResult(
+            arm=label,
+            config=own[0].arm.config,
+            values=_reported(own, "test/accuracy"),
+            runs=len(own),
+        )
+        for label, own in runs.items()
+    ]
+    taught = _reported(runs.get("finalist 1", []), "teacher/test_accuracy")
+    teacher = [ArmResult(arm="teacher", values=taught[:1], runs=1)] if taught else []
     return [*arms, *teacher]
+
+
+def _reported(runs: Sequence[FinalRun], metric: str) -> list[float]:
+    """The metric of those runs that were tested; a diverged one was, at its broken state."""
+    return [run.outcome.result[metric] for run in runs if metric in run.outcome.result]
 
 
 def _sink(request: SearchRequest) -> MLflowSink:
@@ -100,7 +123,12 @@ def _sink(request: SearchRequest) -> MLflowSink:
         experiment=request.experiment,
         run_name=request.name,
         params={**{f"search.{key}": value for key, value in about.items()}, **space.fixed},
-        tags={"kind": "search", "space": space.name, "command": request.command},
+        tags={
+            "kind": "search",
+            "space": space.name,
+            "search": request.name,
+            "command": without_credentials(request.command),
+        },
         note=_note(request),
     )
 
@@ -108,25 +136,8 @@ def _sink(request: SearchRequest) -> MLflowSink:
 def _note(request: SearchRequest) -> str:
     axes = [row for row in request.space.table() if row.kind != "fixed"]
     searched = [f"- `{row.key}`: {row.range}" for row in axes]
-    return "\n".join([request.space.summary, "", f"`{request.command}`", "", *searched])
-
-
-@contextmanager
-def _signals(interruption: Interruption) -> Iterator[None]:
-    """Turn the first Ctrl-C or SIGTERM into an orderly stop; a second one acts at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        interruption.request(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number in before:
-            signal.signal(number, stop)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    command = f"`{without_credentials(request.command)}`"
+    return "\n".join([request.space.summary, "", *searched, "", command])
 
 
 def _exit_code(result: SearchResult, interruption: Interruption) -> int:
@@ -162,9 +173,7 @@ def _write(stem: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
         writer.writerows(rows)
 
 
-def _show(
-    console: Console, request: SearchRequest, result: SearchResult, arms: Sequence[ArmResult]
-) -> None:
+def _show(console: Console, result: SearchResult, arms: Sequence[ArmResult]) -> None:
     if result.trials:
         console.print(leaderboard(trial_rows(result)))
     if arms:
@@ -182,14 +191,22 @@ def _farewell(console: Console, request: SearchRequest, report: SinkReport, prog
     """Where everything lies, and what to type to look at it."""
     if report.lost:
         console.print(str(report), markup=False, style="yellow")
-    local = request.tracking_uri == default_tracking_uri(request.storage)
-    where = (
-        ["--storage", str(request.storage)] if local else ["--tracking-uri", request.tracking_uri]
-    )
-    if local and request.storage == Path.cwd() / "kdtune-results":
-        where = []
     _say(console, f"Results:   {request.folder}")
-    _say(console, f"MLflow UI: {shlex.join([program, 'ui', *where])}")
+    _say(console, f"MLflow UI: {_ui_command(request, program)}")
+    if report.experiment_id:
+        page = f"#/experiments/{report.experiment_id}/runs?workflowType=machine_learning"
+        _say(console, f"           then open http://127.0.0.1:5000/{page}")
+
+
+def _ui_command(request: SearchRequest, program: str) -> str:
+    """What opens the UI: an address for a server, a command for a database."""
+    uri = request.tracking_uri
+    if uri.startswith(("http://", "https://")):
+        return without_credentials(uri)
+    if uri != default_tracking_uri(request.storage):
+        return shlex.join([program, "ui", "--tracking-uri", without_credentials(uri)])
+    usual = request.storage == Path.cwd() / "kdtune-results"
+    return shlex.join([program, "ui", *([] if usual else ["--storage", str(request.storage)])])
 
 
 def _say(console: Console, text: str) -> None:

@@ -23,7 +23,7 @@ def guarded(hook: Callable[..., None]) -> Callable[..., None]:
     """A hook that never raises: a callback's first failure is logged, later ones are not."""
 
     @functools.wraps(hook)
-    def safe(self: "TrialFollower", *args: Any, **info: Any) -> None:
+    def safe(self: "GuardedCallback", *args: Any, **info: Any) -> None:
         try:
             hook(self, *args, **info)
         except Exception:  # One misbehaving hook would end the search for all trials.
@@ -84,7 +84,13 @@ class Progress:
         return "finished" if self.ended else "cut"
 
 
-class TrialFollower(Callback):
+class GuardedCallback(Callback):
+    """Base of callbacks whose hooks are all :func:`guarded`."""
+
+    complained = False
+
+
+class TrialFollower(GuardedCallback):
     """Turns Tune's hooks into four: a trial started, reported, ended; and all is over.
 
     A retried trial starts once and reports each epoch once. Trials that Tune stops without a word
@@ -94,8 +100,6 @@ class TrialFollower(Callback):
         metric: The one that trials are compared by.
         mode: ``max`` or ``min``.
     """
-
-    complained = False
 
     def __init__(self, *, metric: str, mode: str) -> None:
         self.metric = metric

@@ -1,8 +1,11 @@
 """The one call of Ray Tune, with the settings that every search needs."""
 
 import logging
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ray import tune
@@ -34,6 +37,27 @@ class Interruption(Stopper):
     def stop_all(self) -> bool:
         """Whether a stop was asked for."""
         return self.signal != 0
+
+
+@contextmanager
+def stopped_by_signals(interruption: Interruption) -> Iterator[None]:
+    """Turn the first Ctrl-C or SIGTERM into an orderly stop; a second one acts at once.
+
+    Ray installs a handler of its own when it starts, so this belongs inside the connection, too.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        interruption.request(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_tune(

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from platformdirs import user_cache_dir
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from kdtune.contracts import Scalar
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when code changes what a teacher's configuration means; part of every key."""
 
 _ELSEWHERE = (
@@ -36,28 +37,47 @@ class TeacherRecord:
     """What is known of a stored teacher.
 
     Attributes:
-        config: The flat configuration of the trial that trained it.
-        fingerprint: Of the dataset it was trained on.
+        identity: Everything that fixes its weights; its key follows from it.
         val_accuracy: On the validation split, share in [0, 1].
         sha256: Of the weights file.
     """
 
-    config: Mapping[str, Scalar]
-    fingerprint: str
+    identity: Mapping[str, Any]
     val_accuracy: float
     sha256: str
 
+    @property
+    def config(self) -> Mapping[str, Scalar]:
+        """The flat configuration of the trial that trained it, less what says where things are."""
+        config: Mapping[str, Scalar] = self.identity["config"]
+        return config
 
-def teacher_key(flat: Mapping[str, Scalar], *, fingerprint: str, device: str) -> str:
-    """The content key of a teacher.
+
+def teacher_identity(
+    flat: Mapping[str, Scalar], *, fingerprint: str, split: str, flip: bool, device: str
+) -> dict[str, Any]:
+    """Everything that fixes the weights of a teacher, as JSON.
 
     Args:
         flat: Canonical flat configuration of the trial that trains it.
-        fingerprint: Of the dataset.
+        fingerprint: Of the dataset's pixels and labels.
+        split: Digest of which images are training and which validation.
+        flip: Whether the dataset allows flips.
         device: Type of the device it trains on (``cpu``, ``cuda``): the bits depend on it.
     """
-    config = {key: value for key, value in flat.items() if key not in _ELSEWHERE}
-    text = json.dumps([SCHEMA, config, fingerprint, device], sort_keys=True)
+    return {
+        "schema": SCHEMA,
+        "config": {key: value for key, value in flat.items() if key not in _ELSEWHERE},
+        "fingerprint": fingerprint,
+        "split": split,
+        "flip": flip,
+        "device": device,
+    }
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """The content key of a teacher: 16 hexadecimal digits."""
+    text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -72,51 +92,67 @@ class TeacherStore:
         self.root = Path(root) if str(root) else Path(user_cache_dir("kdtune")) / "teachers"
 
     def lock(self, key: str) -> FileLock:
-        """Held by whoever trains teacher ``key``; released by the system if that process dies."""
+        """Held by whoever trains or publishes teacher ``key``, who may take it twice.
+
+        The system releases it if that process dies.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.root / f"{key}.lock")
+        return FileLock(self.root / f"{key}.lock", is_singleton=True)
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and (self.root / key / "teacher.json").is_file()
 
     def publish(
-        self,
-        key: str,
-        state: Mapping[str, Tensor],
-        *,
-        config: Mapping[str, Scalar],
-        fingerprint: str,
-        val_accuracy: float,
-    ) -> None:
-        """Store a teacher so that readers see all of it or nothing."""
+        self, identity: Mapping[str, Any], state: Mapping[str, Tensor], *, val_accuracy: float
+    ) -> str:
+        """Store a teacher so that readers see all of it or nothing, and return its key.
+
+        A sound teacher of the same key stays: others may be reading it.
+        """
+        key = key_of(identity)
         weights = save({name: tensor.contiguous().cpu() for name, tensor in state.items()})
         record = TeacherRecord(
-            config=dict(config),
-            fingerprint=fingerprint,
+            identity=dict(identity),
             val_accuracy=val_accuracy,
             sha256=hashlib.sha256(weights).hexdigest(),
         )
-        self.root.mkdir(parents=True, exist_ok=True)
+        with self.lock(key):
+            if not self._is_sound(key):
+                shutil.rmtree(self.root / key, ignore_errors=True)
+                self._move_in(key, weights, record)
+        return key
+
+    def _move_in(self, key: str, weights: bytes, record: TeacherRecord) -> None:
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.root))
         try:
             (draft / "weights.safetensors").write_bytes(weights)
             (draft / "teacher.json").write_text(json.dumps(asdict(record), indent=2) + "\n")
-            if (self.root / key).exists():
-                shutil.rmtree(self.root / key)
             os.replace(draft, self.root / key)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+    def _is_sound(self, key: str) -> bool:
+        try:
+            self.read(key)
+        except (KeyError, TeacherError):
+            return False
+        return True
 
     def read(self, key: str) -> tuple[dict[str, Tensor], TeacherRecord]:
         """The weights and the record of a stored teacher.
 
         Raises:
             KeyError: If it is not stored.
-            TeacherError: If the weights are not those that were stored.
+            TeacherError: If the weights or the record are not those that were stored.
         """
         if key not in self:
             raise KeyError(key)
         record = TeacherRecord(**json.loads((self.root / key / "teacher.json").read_text()))
+        if key_of(record.identity) != key:
+            raise TeacherError(
+                f"{self.root / key} holds another teacher than its name says; delete it and the "
+                "teacher is trained again"
+            )
         file = self.root / key / "weights.safetensors"
         weights = file.read_bytes() if file.is_file() else b""
         if hashlib.sha256(weights).hexdigest() != record.sha256:

@@ -1,7 +1,11 @@
 """The results sink: what a search does, written to MLflow without holding it up."""
 
 from kdtune.tracking.canonical import canonical, canonical_params
-from kdtune.tracking.location import default_tracking_uri, resolve_tracking_uri
+from kdtune.tracking.location import (
+    default_tracking_uri,
+    resolve_tracking_uri,
+    without_credentials,
+)
 from kdtune.tracking.provenance import git_state, versions
 from kdtune.tracking.sink import MLflowSink, SinkReport
 
@@ -14,4 +18,5 @@ __all__ = [
     "git_state",
     "resolve_tracking_uri",
     "versions",
+    "without_credentials",
 ]

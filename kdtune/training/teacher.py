@@ -1,5 +1,6 @@
 """The frozen teacher of a trial: read from the store, trained when it is not there, verified."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,9 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from kdtune import models
-from kdtune.config import TrialConfig, parse, teacher_trial
+from kdtune.config import TrialConfig, teacher_trial
 from kdtune.data import Dataset
-from kdtune.teachers.store import TeacherError, TeacherStore, read_weights, teacher_key
+from kdtune.teachers.store import (
+    TeacherError,
+    TeacherStore,
+    key_of,
+    read_weights,
+    teacher_identity,
+)
+from kdtune.training.data import load_trial_data
 from kdtune.training.evaluate import predict, scores
 from kdtune.views import plain_batches
 
@@ -37,22 +45,30 @@ class FrozenTeacher:
     val_top1: Tensor
 
 
-def key_of(trial: TrialConfig, dataset: Dataset, device: torch.device) -> str:
-    """The store's key of the teacher that ``trial`` trains."""
-    return teacher_key(trial.flat(), fingerprint=dataset.fingerprint, device=device.type)
+def identity_of(trial: TrialConfig, device_type: str) -> dict[str, object]:
+    """Everything that fixes the weights of the teacher that ``trial`` trains.
+
+    Args:
+        trial: The teacher's own.
+        device_type: ``cpu`` or ``cuda``: the bits depend on it.
+    """
+    dataset = load_trial_data(trial)
+    return teacher_identity(
+        trial.flat(),
+        fingerprint=dataset.fingerprint,
+        split=split_digest(dataset),
+        flip=dataset.flip,
+        device=device_type,
+    )
 
 
 def obtain_teacher(
-    config: TrialConfig,
-    dataset: Dataset,
-    device: torch.device,
-    train: Callable[[TrialConfig], None],
+    config: TrialConfig, device: torch.device, train: Callable[[TrialConfig], None]
 ) -> FrozenTeacher:
     """The teacher that ``config`` asks for.
 
     Args:
         config: Of the student's trial.
-        dataset: That trial's dataset.
         device: Where the teacher shall run.
         train: Trains a teacher from its own trial and publishes it; called at most once, under
             the store's lock.
@@ -64,42 +80,37 @@ def obtain_teacher(
     teacher = config.teacher
     assert teacher is not None
     if teacher.weights:
-        return _from_file(teacher.model, teacher.weights, dataset, device)
+        return _from_file(teacher.model, teacher.weights, load_trial_data(config), device)
     trial = teacher_trial(config)
-    key = key_of(trial, dataset, device)
+    key = key_of(identity_of(trial, device.type))
     store = TeacherStore(config.store)
     if key not in store:
         with store.lock(key):
             if key not in store:
                 train(trial)
-    return _from_store(store.root, key, dataset, device)
+    return _from_store(store.root, key, load_trial_data(trial), device)
 
 
-def publish_teacher(
-    trial: TrialConfig,
-    dataset: Dataset,
-    device: torch.device,
-    state: Mapping[str, Tensor],
-) -> str:
-    """Measure a trained teacher, store it, and return its key."""
-    model = _load(trial.student, state, dataset, device)
-    accuracy, _ = _measure(model, dataset, device)
-    key = key_of(trial, dataset, device)
-    TeacherStore(trial.store).publish(
-        key,
-        state,
-        config=trial.flat(),
-        fingerprint=dataset.fingerprint,
-        val_accuracy=accuracy,
-    )
-    return key
+def publish_teacher(trial: TrialConfig, device: torch.device, state: Mapping[str, Tensor]) -> str:
+    """Measure a trained teacher, store it unless it is there already, and return its key."""
+    dataset = load_trial_data(trial)
+    accuracy, _ = _measure(_load(trial.student, state, dataset, device), dataset, device)
+    identity = identity_of(trial, device.type)
+    return TeacherStore(trial.store).publish(identity, state, val_accuracy=accuracy)
+
+
+def split_digest(dataset: Dataset) -> str:
+    """Which images are training and which validation, as 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for split in (dataset.train, dataset.val):
+        digest.update(split.index.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @lru_cache(maxsize=4)
 def _from_store(root: Path, key: str, dataset: Dataset, device: torch.device) -> FrozenTeacher:
     state, record = TeacherStore(root).read(key)
-    trial = parse(record.config)
-    model = _load(trial.student, state, dataset, device)
+    model = _load(str(record.config["student"]), state, dataset, device)
     accuracy, top1 = _measure(model, dataset, device)
     slack = _ACCURACY_SLACK / len(dataset.val)
     if abs(accuracy - record.val_accuracy) > slack + 1e-9:

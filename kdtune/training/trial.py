@@ -13,9 +13,10 @@ from torch.optim import SGD
 
 from kdtune import models
 from kdtune.config import ConfigError, TrialConfig
-from kdtune.data import Dataset, load_dataset, merge_train_val
+from kdtune.data import Dataset
 from kdtune.pruning import PruneRecord, prune, pruned_cost, replay
 from kdtune.seeds import derive, global_stream
+from kdtune.training.data import load_trial_data
 from kdtune.training.epoch import EpochResult, train_epoch
 from kdtune.training.evaluate import agreement, predict, scores
 from kdtune.training.plan import phase_at, phases
@@ -72,9 +73,14 @@ class Trial:
             self.dataset,
             augment=config.augment,
             batch_size=config.train.batch_size,
-            seed=derive(config.seed, "views"),
+            seed=derive(config.seed, self._net, "views"),
             device=self.device,
         )
+
+    @property
+    def _net(self) -> str:
+        """Names the random streams: a teacher and a student never share one, whatever the seeds."""
+        return "teacher" if self.config.role == "teacher" else "student"
 
     @property
     def finished(self) -> bool:
@@ -107,6 +113,8 @@ class Trial:
         """Scores on the test split: for finalists, once."""
         batches = self._plain(self.dataset.test)
         metrics = _named("test", scores(*predict(self.student, batches)))
+        if not math.isfinite(metrics["test/loss"]):
+            metrics["test/loss"] = WORST_LOSS
         if self.teacher is not None:
             taught = scores(*predict(self.teacher.model, self._plain(self.dataset.test)))
             metrics["teacher/test_accuracy"] = taught["accuracy"]
@@ -124,7 +132,7 @@ class Trial:
                 f"lower its learning rate, now {self.config.train.lr}"
             )
         state = self.student.state_dict()
-        return publish_teacher(self.config, self.dataset, self.device, state)
+        return publish_teacher(self.config, self.device, state)
 
     def state(self) -> dict[str, Any]:
         """All that a restored trial needs, as tensors and plain values."""
@@ -173,7 +181,7 @@ class Trial:
     def _obtain_teacher(self) -> FrozenTeacher | None:
         if self.config.teacher is None:
             return None
-        return obtain_teacher(self.config, self.dataset, self.device, train_teacher)
+        return obtain_teacher(self.config, self.device, train_teacher)
 
     def _new_student(self) -> nn.Module:
         return models.build(
@@ -181,7 +189,7 @@ class Trial:
             classes=self.dataset.classes,
             channels=self.dataset.channels,
             size=self.dataset.size,
-            seed=derive(self.config.seed, "student"),
+            seed=derive(self.config.seed, self._net),
         ).to(self.device)
 
     def _new_optimizer(self) -> SGD:
@@ -207,7 +215,9 @@ class Trial:
 
     def _note_pruning(self) -> None:
         cost = pruned_cost(self.student, channels=self.dataset.channels, size=self.dataset.size)
-        self._student_metrics = _named("prune", cost)
+        whole = sum(parameter.numel() for parameter in self._new_student().parameters())
+        kept = {"params_kept": cost["params_nonzero"] / whole}
+        self._student_metrics = _named("prune", {**cost, **kept})
 
     def _train(self) -> EpochResult:
         with global_stream(self.config.seed, "dropout", self.epoch):
@@ -248,22 +258,6 @@ def train_teacher(config: TrialConfig) -> None:
     trial.publish()
 
 
-def load_trial_data(config: TrialConfig) -> Dataset:
-    """The dataset of a trial, split as its data settings say."""
-    data = config.data
-    dataset = load_dataset(
-        config.dataset,
-        root=data.root or None,
-        seed=data.seed,
-        val_fraction=data.val_fraction,
-        train_limit=data.train_limit,
-        flip=data.flip,
-        image_column=data.image_column,
-        label_column=data.label_column,
-    )
-    return merge_train_val(dataset) if config.train.on == "train+val" else dataset
-
-
 def check_networks(config: TrialConfig, dataset: Dataset) -> None:
     """Whether student and teacher can serve the data and the method.
 
@@ -280,6 +274,28 @@ def check_networks(config: TrialConfig, dataset: Dataset) -> None:
             size=dataset.size,
             taps=taps,
         )
+
+
+def check_pruning(config: TrialConfig, dataset: Dataset) -> None:
+    """Whether the student can be pruned as asked, tried on a throw-away copy.
+
+    Raises:
+        ValueError: With the reason, before any training.
+    """
+    student = models.build(
+        config.student,
+        classes=dataset.classes,
+        channels=dataset.channels,
+        size=dataset.size,
+        seed=0,
+    )
+    prune(
+        student,
+        method=config.prune.method,
+        ratio=config.prune_ratio,
+        channels=dataset.channels,
+        size=dataset.size,
+    )
 
 
 def resolve_device(name: str) -> torch.device:

@@ -2,7 +2,7 @@
 
 import pytest
 from ray import cloudpickle
-from ray.tune.schedulers import FIFOScheduler, HyperBandScheduler, MedianStoppingRule
+from ray.tune.schedulers import FIFOScheduler, MedianStoppingRule
 
 from kdtune.search.asha import ASHA
 from kdtune.search.schedulers import SCHEDULERS, make_scheduler
@@ -11,7 +11,7 @@ from kdtune.search.schedulers import SCHEDULERS, make_scheduler
 def test_each_name_gives_its_scheduler() -> None:
     kinds = {
         "asha": ASHA,
-        "hyperband": HyperBandScheduler,
+        "hyperband": ASHA,
         "median": MedianStoppingRule,
         "none": FIFOScheduler,
     }

@@ -1,7 +1,5 @@
 """One augmentation policy a file; a file added here is found without being named anywhere."""
 
-import importlib
-import pkgutil
+from kdtune.discovery import import_submodules
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_submodules(__name__, __path__)

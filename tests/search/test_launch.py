@@ -1,0 +1,454 @@
+"""Whole searches through the command line, from what is typed to what is kept."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from click.testing import Result
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from optuna.trial import TrialState
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from kdtune.cli import RAY_ENVIRONMENT, app
+from kdtune.config import decode, parse, teacher_trial
+from kdtune.search import launch as launching
+from kdtune.search.optuna_sampler import OptunaSampler
+from kdtune.search.requesting import build_request
+from kdtune.search.samplers import StudyCallback
+from kdtune.search.session import run_search
+from kdtune.search.space import Arm, Choice, Recipe, Space
+from kdtune.tracking import default_tracking_uri
+from kdtune.training.trial import Trial
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ONE_TEACHER = (
+    *("--set", "label_smoothing=0.0"),
+    *("--set", "teacher_epochs=2", "--set", "teacher.full_epochs=2"),
+)
+SMALL = ("--gpus-per-trial", "0", "--set", "data.train_limit=400", *ONE_TEACHER)
+WHOLE = ("--trials", "4", "--epochs", "2", "--finalists", "1", "--finalist-seeds", "2", *SMALL)
+ARMS = ["finalist 1", "no teacher", "published recipe"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _as_from_the_shell(ray_session: None) -> Iterator[None]:
+    """The environment that the console script sets, and a terminal of the usual width."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("COLUMNS", "100")
+        for key, value in RAY_ENVIRONMENT.items():
+            patch.setenv(key, value)
+        yield
+
+
+def search(storage: Path, *words: str) -> Result:
+    result = CliRunner().invoke(app, ["search", "--storage", str(storage), *words])
+    if not isinstance(result.exception, SystemExit | None):
+        raise result.exception
+    return result
+
+
+def read(storage: Path, name: str, what: str = "leaderboard") -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((storage / name / f"{what}.json").read_text())
+    return rows
+
+
+def runs_in(storage: Path) -> list[Run]:
+    client = MlflowClient(tracking_uri=default_tracking_uri(storage))
+    (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def of_kind(runs: list[Run], *kinds: str) -> dict[str, Run]:
+    return {run.info.run_name: run for run in runs if run.data.tags["kind"] in kinds}
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def searched(storage: Path, _as_from_the_shell: None) -> Result:
+    """One whole search, called ``first``."""
+    return search(storage, "--name", "first", *WHOLE)
+
+
+@pytest.fixture(scope="module")
+def runs(searched: Result, storage: Path) -> list[Run]:
+    return runs_in(storage)
+
+
+def test_a_search_ends_well_and_says_where_its_results_lie(searched: Result, storage: Path) -> None:
+    assert searched.exit_code == 0, searched.output
+    for text in ("Leaderboard: 4 of 4 trials", *ARMS, f"Results:   {storage / 'first'}"):
+        assert text in searched.output
+    assert re.search(rf"MLflow UI: \S+ ui --storage {storage}", searched.output)
+
+
+def test_the_leaderboard_ranks_every_trial(searched: Result, storage: Path) -> None:
+    rows = read(storage, "first")
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4]
+    assert sorted(row["trial"] for row in rows) == [0, 1, 2, 3]
+    finished = [row["val/accuracy"] for row in rows if row["outcome"] == "finished"]
+    assert finished == sorted(finished, reverse=True)
+    assert all((row["outcome"], row["epoch"]) in {("finished", 2), ("cut", 1)} for row in rows)
+    with (storage / "first" / "leaderboard.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [{k: str(v) for k, v in row.items()} for row in rows] == table
+
+
+def test_finalists_and_baselines_are_tested_with_every_seed(
+    searched: Result, storage: Path
+) -> None:
+    rows = {row["arm"]: row for row in read(storage, "first", "finalists")}
+    assert list(rows) == [*ARMS, "teacher"]
+    assert [rows[arm]["test/accuracy_n"] for arm in (*ARMS, "teacher")] == [2, 2, 2, 1]
+    assert all(0 <= row["test/accuracy_mean"] <= 1 for row in rows.values())
+    best = read(storage, "first")[0]
+    axes = ("temperature", "alpha", "augment", "prune_ratio")
+    assert all(rows["finalist 1"][axis] == best[axis] for axis in axes)
+    assert (rows["published recipe"]["temperature"], rows["published recipe"]["alpha"]) == (4, 0.9)
+    assert rows["no teacher"]["method"] == "scratch"
+    gain = rows["finalist 1"]["test/accuracy_mean"] - rows["no teacher"]["test/accuracy_mean"]
+    assert rows["finalist 1"]["difference"] == pytest.approx(gain)
+
+
+def test_mlflow_holds_one_ended_run_for_everything(runs: list[Run]) -> None:
+    (parent,) = of_kind(runs, "search").values()
+    children = [run for run in runs if run is not parent]
+    assert set(of_kind(runs, "teacher")) == {"teacher 1"}
+    assert set(of_kind(runs, "trial")) == {f"trial {i}" for i in range(4)}
+    finals = {f"{arm}, seed {seed}" for arm in ARMS for seed in (1, 2)}
+    assert set(of_kind(runs, "finalist", "baseline")) == finals
+    assert len(children) == 1 + 4 + len(finals)
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all(run.info.end_time >= run.info.start_time for run in runs)
+    assert parent.data.tags["outcome"] == "finished"
+    assert parent.data.params["search.trials"] == "4"
+    assert "search/best_val_accuracy" in parent.data.metrics
+
+
+def test_runs_are_tagged_with_how_they_ended(runs: list[Run], storage: Path) -> None:
+    outcomes = {f"trial {row['trial']}": row for row in read(storage, "first")}
+    for name, run in of_kind(runs, "trial").items():
+        tags, row = run.data.tags, outcomes[name]
+        assert tags["outcome"] == row["outcome"]
+        assert tags.get("cut_epoch") == ("1" if row["outcome"] == "cut" else None)
+        assert (tags["space"], tags["method"], tags["dataset"]) == ("quickstart", "kd", "digits")
+        assert (tags["teacher"], tags["student"]) == ("resnet8", "resnet8x0.125")
+
+
+def test_parameters_have_one_name_and_one_way_to_be_written(runs: list[Run]) -> None:
+    published = of_kind(runs, "baseline")["published recipe, seed 1"].data.params
+    assert (published["temperature"], published["prune_ratio"]) == ("4.0", "0.0")
+    assert (published["train.epochs"], published["train.nesterov"]) == ("2", "true")
+    distilled = [*of_kind(runs, "trial").values(), *of_kind(runs, "finalist").values()]
+    assert {frozenset(run.data.params) for run in distilled} == {frozenset(published)}
+    for run in (*distilled, *of_kind(runs, "teacher", "baseline").values()):
+        values = decode(run.data.params)
+        assert parse(values).flat() == values
+        assert run.data.params == {key: _written(value) for key, value in values.items()}
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_metrics_are_kept_for_every_epoch(runs: list[Run], storage: Path) -> None:
+    client = MlflowClient(tracking_uri=default_tracking_uri(storage))
+    for run in of_kind(runs, "trial", "teacher", "finalist", "baseline").values():
+        epochs = 1 if run.data.tags["outcome"] == "cut" else 2
+        for metric in ("val/accuracy", "val/loss", "train/loss", "lr", "time/epoch_s"):
+            points = client.get_metric_history(run.info.run_id, metric)
+            assert [point.step for point in points] == list(range(1, epochs + 1))
+        assert run.data.metrics["best/epoch"] in (1, 2)
+
+
+def test_nothing_of_test_enters_the_search(runs: list[Run]) -> None:
+    for run in of_kind(runs, "search", "trial", "teacher").values():
+        assert not [name for name in run.data.metrics if "test" in name]
+    for run in of_kind(runs, "finalist", "baseline").values():
+        assert "test/accuracy" in run.data.metrics
+
+
+def test_the_same_seed_gives_the_same_search(
+    searched: Result, storage: Path, tmp_path: Path
+) -> None:
+    assert search(tmp_path, "--name", "again", *WHOLE).exit_code == 0
+    assert read(tmp_path, "again") == read(storage, "first")
+    places = {"teacher.store": None}
+    again, first = (
+        [{**row, **places} for row in read(folder, name, "finalists")]
+        for folder, name in ((tmp_path, "again"), (storage, "first"))
+    )
+    assert again == first
+
+
+def test_a_stored_teacher_and_a_new_name_go_on_in_the_same_storage(
+    searched: Result, storage: Path
+) -> None:
+    teachers = set((storage / "teachers").glob("*/teacher.json"))
+    result = search(storage, "--name", "second", "--finalists", "0", *WHOLE[:4], *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "Teachers" not in result.output
+    assert not (storage / "second" / "finalists.json").exists()
+    assert read(storage, "second") == read(storage, "first")
+    assert set((storage / "teachers").glob("*/teacher.json")) == teachers
+
+
+# Bad input
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever reaches Ray fails the test."""
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("Ray was asked for")
+
+    monkeypatch.setattr(launching, "connected", refuse)
+    monkeypatch.setattr(ray, "init", refuse)
+
+
+def test_a_name_that_is_taken_changes_nothing(
+    searched: Result, storage: Path, no_ray: None
+) -> None:
+    def state() -> dict[str, int]:
+        return {str(p): p.stat().st_mtime_ns for p in storage.rglob("*") if p.is_file()}
+
+    before = state()
+    result = search(storage, "--name", "first", *WHOLE)
+    assert result.exit_code == 2
+    assert "there is a search called 'first'" in _one_line(result.output)
+    assert "give another --name" in _one_line(result.output)
+    assert state() == before
+
+
+BAD_INPUT = {
+    "nowhere": "unknown space 'nowhere'",
+    "quickstart --set alhpa=0.5": "unknown key 'alhpa'; did you mean 'alpha'?",
+    "quickstart --set alpha": "--set takes KEY=VALUE, got 'alpha'",
+    "quickstart --set alpha=high": "alpha: Input should be a valid number",
+    "quickstart --set alpha=1.5": "alpha must be less than or equal to 1, got 1.5",
+    "quickstart --set prune_ratio=1": "prune_ratio must be less than 1, got 1.0",
+    "quickstart --set teacher_epochs=40": "teacher_epochs must be at most teacher.full_epochs = 30",
+    "quickstart --set augment=mixpu": "unknown augment 'mixpu'; did you mean 'mixup'?",
+    "quickstart --method at": "No such option",
+    "quickstart --set method=at": "has no arm for method 'at'",
+    "quickstart --set train.device=cuda": "train.device=cuda needs a GPU for each trial",
+    "quickstart --dataset digit": "unknown dataset 'digit'; did you mean 'digits'?",
+    "quickstart --dataset parquet:missing": "no Parquet files under",
+    "quickstart --dataset cifar10": "needs a data root",
+    "quickstart --student resnet9": "the depth of a CIFAR resnet must be 6n + 2",
+    "quickstart --teacher-weights mine.safetensors": "no teacher weights at",
+    "quickstart --sampler tpa": "unknown sampler 'tpa'; did you mean 'tpe'?",
+    "quickstart --scheduler ahsa": "unknown scheduler 'ahsa'; did you mean 'asha'?",
+    "quickstart --grace-period 20": "grace_period must be at most max_t = 8, got 20",
+    "quickstart --brackets 9": "brackets must be from 1 to",
+    "quickstart --finalists-on test": "--finalists-on: must be 'train' or 'train+val', got 'test'",
+    "quickstart --name a/b": "--name: String must match pattern",
+    "quickstart --time-budget 0": "--time-budget: must be greater than 0",
+}
+
+
+@pytest.mark.parametrize("words", BAD_INPUT)
+def test_bad_input_is_told_before_anything_starts(
+    words: str, tmp_path: Path, no_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = search(tmp_path / "new" / "results", *words.split(), "--gpus-per-trial", "0")
+    assert result.exit_code == 2, result.output
+    assert BAD_INPUT[words] in _one_line(result.output)
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_storage_that_cannot_be_a_folder_is_told(tmp_path: Path, no_ray: None) -> None:
+    (tmp_path / "taken").write_text("")
+    result = search(tmp_path / "taken" / "results", *WHOLE)
+    assert result.exit_code == 2
+    assert "is not writable" in _one_line(result.output)
+
+
+# What may go wrong in a search
+
+
+def test_a_users_own_teacher_is_trained_no_more(tmp_path: Path) -> None:
+    flat = {"teacher.full_epochs": 4, "teacher": "resnet8", "data.train_limit": 400}
+    teacher = Trial(teacher_trial(parse({**flat, "train.device": "cpu"})))
+    while not teacher.finished:
+        teacher.next_epoch()
+    save_file(teacher.student.state_dict(), tmp_path / "mine.safetensors")
+    words = ["--teacher-weights", str(tmp_path / "mine.safetensors"), *SMALL[:4]]
+    storage = tmp_path / "results"
+    result = search(storage, *words, "--trials", "1", "--epochs", "1", "--finalists", "0")
+    assert result.exit_code == 0, result.output
+    assert not (storage / "teachers").exists()
+    (run,) = of_kind(runs_in(storage), "trial").values()
+    assert run.data.params["teacher.weights"] == str(tmp_path / "mine.safetensors")
+    assert not {"label_smoothing", "teacher_epochs"} & set(run.data.params)
+
+
+def test_a_trial_that_fails_does_not_end_the_search(tmp_path: Path) -> None:
+    axes = {"dataset": Choice(("digits", "folder:/missing")), "augment": Choice(("none", "mixup"))}
+    settings = {
+        **{"teacher": "resnet8x0.5", "student": "resnet8x0.125", "teacher.full_epochs": 1},
+        **{"train.epochs": 1, "train.device": "cpu", "data.train_limit": 400},
+        "teacher.store": str(tmp_path / "teachers"),
+    }
+    plain = {"dataset": "digits", "augment": "none"}
+    space = Space(
+        name="partly",
+        summary="Half of its trials find no data.",
+        fixed=settings,
+        axes=axes,
+        arms=(Arm(method="kd"),),
+        recipes=(Recipe(name="plain", source="here", values=plain),),
+    )
+    request = build_request(
+        "quickstart",
+        shortcuts={},
+        settings=[],
+        name="partly",
+        storage=tmp_path,
+        tracking_uri=None,
+        experiment=None,
+        gpus_per_trial=0,
+        cpus_per_trial=1,
+        seed=0,
+        trials=4,
+        sampler="grid",
+        scheduler="none",
+        finalists=0,
+    )
+    assert run_search(request.model_copy(update={"space": space}), program="kdtune") == 0
+    rows = read(tmp_path, "partly")
+    assert [row["outcome"] for row in rows] == ["finished", "finished", "failed", "failed"]
+    failed = [run for run in runs_in(tmp_path) if run.data.tags["outcome"] == "failed"]
+    assert {run.info.status for run in failed} == {"FAILED"}
+    assert all("FileNotFoundError" in run.data.tags["error"] for run in failed)
+
+
+def test_a_search_whose_trials_all_fail_says_why(tmp_path: Path) -> None:
+    words = ("--trials", "2", "--epochs", "1", "--set", "teacher.lr=1e30", *SMALL)
+    result = search(tmp_path, "--name", "bad", *words)
+    assert result.exit_code == 1
+    text = _one_line(result.output)
+    assert "3 runs failed; the first said" in text
+    assert "the training of teacher resnet8 diverged in epoch 1; lower its learning rate" in text
+    assert "No trial finished" in text
+    assert [row["outcome"] for row in read(tmp_path, "bad")] == ["failed", "failed"]
+    assert not (tmp_path / "bad" / "finalists.json").exists()
+    assert {run.info.status for run in runs_in(tmp_path)} == {"FINISHED", "FAILED"}
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], list[Any]]:
+    """Look at the sampler of a search, and act when it is told that a trial ended."""
+
+    def watch(act: Callable[[int], None]) -> list[Any]:
+        samplers: list[Any] = []
+
+        class Watching(StudyCallback):
+            def __init__(self, sampler: Any) -> None:
+                super().__init__(sampler)
+                samplers.append(sampler)
+                self.ended = 0
+
+            def on_trial_complete(self, trial: Any, **_: Any) -> None:
+                self.ended += trial.config["role"] == "trial" if "role" in trial.config else True
+                act(self.ended)
+
+        monkeypatch.setattr(launching, "StudyCallback", Watching)
+        return samplers
+
+    return watch
+
+
+LONG = ("--trials", "60", "--epochs", "40", "--scheduler", "none", *SMALL)
+
+
+def test_sigterm_keeps_what_is_done(
+    tmp_path: Path, watched: Callable[[Callable[[int], None]], list[Any]]
+) -> None:
+    samplers = watched(lambda ended: os.kill(os.getpid(), signal.SIGTERM) if ended == 2 else None)
+    before = signal.getsignal(signal.SIGTERM)
+    result = search(tmp_path, "--name", "cut", *LONG)
+    assert result.exit_code == 143, result.output
+    assert signal.getsignal(signal.SIGTERM) is before
+    _check_stopped(tmp_path, result.output)
+    (sampler,) = samplers
+    assert isinstance(sampler, OptunaSampler)
+    assert sampler.study.trials
+    assert all(trial.state.is_finished() for trial in sampler.study.trials)
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-c", "from kdtune.cli import main; main()", "search"]
+    words = ["--storage", str(tmp_path), "--name", "cut", *LONG]
+    process = subprocess.Popen(
+        [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if re.match(r"Search [1-9]", line):
+            process.send_signal(signal.SIGINT)
+            break
+    rest, _ = process.communicate(timeout=120)
+    output = "".join(lines) + rest
+    assert process.returncode == 130, output
+    _check_stopped(tmp_path, output)
+
+
+def _check_stopped(storage: Path, output: str) -> None:
+    """A search called ``cut`` was stopped in its trials; everything is kept and closed."""
+    rows = read(storage, "cut")
+    outcomes = [row["outcome"] for row in rows]
+    assert 1 <= outcomes.count("finished") < 60
+    assert set(outcomes) <= {"finished", "stopped"}
+    assert "Leaderboard" in output
+    assert "Results:" in output
+    assert "Traceback" not in output
+    assert not (storage / "cut" / "finalists.json").exists()
+    runs = runs_in(storage)
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+    (parent,) = of_kind(runs, "search").values()
+    assert (parent.info.status, parent.data.tags["outcome"]) == ("KILLED", "stopped")
+    assert len(of_kind(runs, "trial")) == len(rows)
+
+
+def test_finalists_follow_when_the_time_is_over(
+    tmp_path: Path, watched: Callable[[Callable[[int], None]], list[Any]]
+) -> None:
+    samplers = watched(lambda ended: None)
+    budget = ("--time-budget", "4", "--finalists", "1", "--finalist-seeds", "1")
+    words = ("--trials", "500", "--epochs", "3", *budget, *SMALL)
+    result = search(tmp_path, "--name", "brief", *words)
+    assert result.exit_code == 0, result.output
+    rows = read(tmp_path, "brief")
+    assert 1 <= len(rows) < 500
+    assert [row["arm"] for row in read(tmp_path, "brief", "finalists")] == [*ARMS, "teacher"]
+    assert {run.info.status for run in runs_in(tmp_path)} == {"FINISHED"}
+    (sampler,) = samplers
+    assert len(sampler.study.trials) == len(rows)
+    assert TrialState.RUNNING not in {trial.state for trial in sampler.study.trials}

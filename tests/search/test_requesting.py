@@ -1,0 +1,109 @@
+"""From what was typed to a request."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kdtune.config import ConfigError
+from kdtune.search.request import SearchRequest
+from kdtune.search.requesting import build_request
+
+
+def request(*settings: str, space: str = "quickstart", **changes: Any) -> SearchRequest:
+    fields: dict[str, Any] = {
+        "shortcuts": {},
+        "name": None,
+        "storage": Path("/results"),
+        "tracking_uri": None,
+        "experiment": None,
+        "gpus_per_trial": 0,
+        "cpus_per_trial": 1,
+        "seed": 0,
+    }
+    return build_request(space, settings=list(settings), **{**fields, **changes})
+
+
+def test_what_is_left_open_is_filled_in() -> None:
+    built = request(seed=7, cpus_per_trial=2)
+    fixed = built.space.fixed
+    assert built.name.startswith("quickstart-2")
+    assert built.folder == Path("/results") / built.name
+    assert built.tracking_uri == "sqlite:////results/mlflow.db"
+    assert built.experiment == "quickstart on digits"
+    assert (fixed["seed"], fixed["train.threads"], fixed["train.device"]) == (7, 2, "cpu")
+    assert fixed["teacher.store"] == "/results/teachers"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_gpu_is_used_where_there_is_one(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    built = request(gpus_per_trial=None)
+    assert built.gpus_per_trial == there
+    assert built.space.fixed["train.device"] == ("cuda" if there else "cpu")
+    assert request(gpus_per_trial=0.25).space.fixed["train.device"] == "cuda"
+
+
+def test_settings_take_the_type_of_their_key() -> None:
+    built = request("alpha=1", "data.flip=true", "train.epochs=3", "augment = mixup", "data.root=")
+    fixed = {**built.space.fixed, **built.space.arms[0].fixed}
+    assert repr(fixed["alpha"]) == "1.0"
+    assert (fixed["data.flip"], fixed["train.epochs"], fixed["augment"]) == (True, 3, "mixup")
+    assert "augment" not in built.space.axes
+    assert "alpha" not in built.space.active("kd")
+
+
+def test_settings_win_over_shortcuts_and_defaults() -> None:
+    built = request("train.epochs=3", "seed=9", shortcuts={"train.epochs": 5}, seed=1)
+    assert (built.space.fixed["train.epochs"], built.space.fixed["seed"]) == (3, 9)
+
+
+def test_a_method_may_be_chosen_with_its_own_keys() -> None:
+    built = request("method=at", "method.beta=20", space="joint")
+    assert built.space.methods() == ["at"]
+    assert built.space.arms[0].fixed["method.beta"] == 20.0
+
+
+def test_a_key_of_one_method_stays_with_its_arm() -> None:
+    built = request("method.beta=20", space="joint")
+    assert built.space.methods() == ["kd", "at"]
+    assert "method.beta" not in built.space.fixed
+
+
+def test_a_ready_made_teacher_is_not_searched() -> None:
+    built = request(shortcuts={"teacher.weights": "/mine.safetensors"})
+    assert not {"label_smoothing", "teacher_epochs"} & set(built.space.keys())
+    assert [recipe.name for recipe in built.space.recipes] == ["hinton"]
+    assert not {"label_smoothing", "teacher_epochs"} & set(built.space.recipes[0].values)
+
+
+def test_a_local_dataset_gets_an_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    built = request(shortcuts={"dataset": "parquet:mine"})
+    assert built.space.fixed["dataset"] == f"parquet:{tmp_path / 'mine'}"
+    assert built.experiment == "quickstart on mine"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["alpha"], "--set takes KEY=VALUE, got 'alpha'"),
+        (["alhpa=1"], "--set: unknown key 'alhpa'; did you mean 'alpha'"),
+        (["method.beta=1"], "--set: unknown key 'method.beta'"),
+        (["train.epochs=1.5"], "train.epochs: .*, got '1.5'"),
+        (["method=nonsense"], "unknown method 'nonsense'"),
+    ],
+)
+def test_a_bad_setting_is_refused(settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        request(*settings)
+
+
+def test_a_bad_option_is_named_as_it_is_typed() -> None:
+    with pytest.raises(ConfigError, match=r"^--time-budget: must be greater than 0, got -1"):
+        request(time_budget_s=-1)
+    with pytest.raises(ConfigError, match=r"^--finalists-on: must be 'train' or 'train\+val'"):
+        request(finalists_on="test")

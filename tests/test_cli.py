@@ -123,6 +123,7 @@ def test_the_ui_opens_on_the_storage(
     tmp_path: Path, start: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # set by the command, too
     (tmp_path / "mlflow.db").touch()
     result = run("ui", "--storage", str(tmp_path), "--port", "5050")
     assert result.exit_code == 0
@@ -134,9 +135,14 @@ def test_the_ui_opens_on_the_storage(
 
 
 def test_a_ui_for_others_is_warned_of(start: list[list[str]]) -> None:
-    result = run("ui", "--tracking-uri", "http://tracker", "--host", "0.0.0.0")
+    result = run("ui", "--tracking-uri", "sqlite:///mine.db", "--host", "0.0.0.0")
     assert "can read and change all runs" in result.output
-    assert "http://tracker" in start[0]
+    assert "sqlite:///mine.db" in start[0]
+
+
+def test_a_tracking_server_has_its_own_ui(start: list[list[str]]) -> None:
+    assert "on a server already: http://tracker" in output("ui", "--tracking-uri", "http://tracker")
+    assert start == []
 
 
 @pytest.fixture

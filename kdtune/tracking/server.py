@@ -35,7 +35,7 @@ REFUSALS = {
 
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens the UI on its training runs; left to guess, it shows its pages for language models."""
+"""Tells the UI that these are training runs, not traces of language models."""
 
 
 class Refused(Exception):

@@ -65,14 +65,20 @@ def read(storage: Path, name: str, what: str = "leaderboard") -> list[dict[str, 
     return rows
 
 
-def runs_in(storage: Path) -> list[Run]:
+def runs_in(storage: Path, experiment: str = "quickstart on digits") -> list[Run]:
     client = MlflowClient(tracking_uri=default_tracking_uri(storage))
-    (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
-    return list(client.search_runs([experiment.experiment_id]))
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return list(client.search_runs([found.experiment_id]))
 
 
 def of_kind(runs: list[Run], *kinds: str) -> dict[str, Run]:
     return {run.info.run_name: run for run in runs if run.data.tags["kind"] in kinds}
+
+
+def named(name: str) -> tuple[str, ...]:
+    """A search of its own in the storage of the first one, whose teacher and database serve it."""
+    return ("--name", name, "--experiment", name)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +208,7 @@ def test_a_stored_teacher_and_a_new_name_go_on_in_the_same_storage(
     searched: Result, storage: Path
 ) -> None:
     teachers = set((storage / "teachers").glob("*/teacher.json"))
-    result = search(storage, "--name", "second", "--finalists", "0", *WHOLE[:4], *SMALL)
+    result = search(storage, *named("second"), "--finalists", "0", *WHOLE[:4], *SMALL)
     assert result.exit_code == 0, result.output
     assert "Teachers" not in result.output
     assert not (storage / "second" / "finalists.json").exists()
@@ -291,73 +297,86 @@ def test_a_storage_that_cannot_be_a_folder_is_told(tmp_path: Path, no_ray: None)
 # What may go wrong in a search
 
 
-def test_a_users_own_teacher_is_trained_no_more(tmp_path: Path) -> None:
+def test_a_users_own_teacher_is_trained_no_more(
+    searched: Result, storage: Path, tmp_path: Path
+) -> None:
     flat = {"teacher.full_epochs": 4, "teacher": "resnet8", "data.train_limit": 400}
     teacher = Trial(teacher_trial(parse({**flat, "train.device": "cpu"})))
     while not teacher.finished:
         teacher.next_epoch()
     save_file(teacher.student.state_dict(), tmp_path / "mine.safetensors")
+    stored = set((storage / "teachers").iterdir())
     words = ["--teacher-weights", str(tmp_path / "mine.safetensors"), *SMALL[:4]]
-    storage = tmp_path / "results"
-    result = search(storage, *words, "--trials", "1", "--epochs", "1", "--finalists", "0")
+    short = ("--trials", "1", "--epochs", "1", "--finalists", "0")
+    result = search(storage, *named("mine"), *words, *short)
     assert result.exit_code == 0, result.output
-    assert not (storage / "teachers").exists()
-    (run,) = of_kind(runs_in(storage), "trial").values()
+    assert set((storage / "teachers").iterdir()) == stored
+    (run,) = of_kind(runs_in(storage, "mine"), "trial").values()
     assert run.data.params["teacher.weights"] == str(tmp_path / "mine.safetensors")
     assert not {"label_smoothing", "teacher_epochs"} & set(run.data.params)
 
 
-def test_a_trial_that_fails_does_not_end_the_search(tmp_path: Path) -> None:
-    axes = {"dataset": Choice(("digits", "folder:/missing")), "augment": Choice(("none", "mixup"))}
+def test_a_trial_that_fails_does_not_end_the_search(searched: Result, storage: Path) -> None:
+    axes = {"dataset": Choice(("digits", "folder:/missing"))}
     settings = {
         **{"teacher": "resnet8x0.5", "student": "resnet8x0.125", "teacher.full_epochs": 1},
         **{"train.epochs": 1, "train.device": "cpu", "data.train_limit": 400},
-        "teacher.store": str(tmp_path / "teachers"),
+        "teacher.store": str(storage / "teachers"),
     }
-    plain = {"dataset": "digits", "augment": "none"}
     space = Space(
         name="partly",
         summary="Half of its trials find no data.",
         fixed=settings,
         axes=axes,
         arms=(Arm(method="kd"),),
-        recipes=(Recipe(name="plain", source="here", values=plain),),
+        recipes=(Recipe(name="plain", source="here", values={"dataset": "digits"}),),
     )
     request = build_request(
         "quickstart",
         shortcuts={},
         settings=[],
         name="partly",
-        storage=tmp_path,
+        storage=storage,
         tracking_uri=None,
-        experiment=None,
+        experiment="partly",
         gpus_per_trial=0,
         cpus_per_trial=1,
         seed=0,
-        trials=4,
+        trials=2,
         sampler="grid",
         scheduler="none",
         finalists=0,
     )
     assert run_search(request.model_copy(update={"space": space}), program="kdtune") == 0
-    rows = read(tmp_path, "partly")
-    assert [row["outcome"] for row in rows] == ["finished", "finished", "failed", "failed"]
-    failed = [run for run in runs_in(tmp_path) if run.data.tags["outcome"] == "failed"]
-    assert {run.info.status for run in failed} == {"FAILED"}
-    assert all("FileNotFoundError" in run.data.tags["error"] for run in failed)
+    assert [row["outcome"] for row in read(storage, "partly")] == ["finished", "failed"]
+    failed = of_kind(runs_in(storage, "partly"), "trial")["trial 1"]
+    assert (failed.info.status, failed.data.tags["outcome"]) == ("FAILED", "failed")
+    assert "FileNotFoundError" in failed.data.tags["error"]
 
 
-def test_a_search_whose_trials_all_fail_says_why(tmp_path: Path) -> None:
+def test_a_search_without_its_teacher_says_why(searched: Result, storage: Path) -> None:
     words = ("--trials", "2", "--epochs", "1", "--set", "teacher.lr=1e30", *SMALL)
-    result = search(tmp_path, "--name", "bad", *words)
+    result = search(storage, *named("untaught"), *words)
     assert result.exit_code == 1
     text = _one_line(result.output)
-    assert "3 runs failed; the first said" in text
+    assert "1 runs failed; the first said" in text
     assert "the training of teacher resnet8 diverged in epoch 1; lower its learning rate" in text
     assert "No trial finished" in text
-    assert [row["outcome"] for row in read(tmp_path, "bad")] == ["failed", "failed"]
-    assert not (tmp_path / "bad" / "finalists.json").exists()
-    assert {run.info.status for run in runs_in(tmp_path)} == {"FINISHED", "FAILED"}
+    assert read(storage, "untaught") == []
+    assert not (storage / "untaught" / "finalists.json").exists()
+    runs = runs_in(storage, "untaught")
+    assert set(of_kind(runs, "search", "teacher", "trial")) == {"untaught", "teacher 1"}
+
+
+def test_a_search_whose_trials_all_fail_says_why(searched: Result, storage: Path) -> None:
+    words = ("--trials", "2", "--epochs", "1", "--set", "train.lr=1e30", *SMALL)
+    result = search(storage, *named("wild"), *words)
+    assert result.exit_code == 1
+    assert "2 diverged" in result.output
+    assert "No trial finished" in result.output
+    assert [row["outcome"] for row in read(storage, "wild")] == ["diverged", "diverged"]
+    assert not (storage / "wild" / "finalists.json").exists()
+    assert {run.info.status for run in runs_in(storage, "wild")} == {"FINISHED"}
 
 
 @pytest.fixture
@@ -374,7 +393,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]]
                 self.ended = 0
 
             def on_trial_complete(self, trial: Any, **_: Any) -> None:
-                self.ended += trial.config["role"] == "trial" if "role" in trial.config else True
+                self.ended += trial.config.get("role", "trial") == "trial"
                 act(self.ended)
 
         monkeypatch.setattr(launching, "StudyCallback", Watching)
@@ -387,23 +406,23 @@ LONG = ("--trials", "60", "--epochs", "40", "--scheduler", "none", *SMALL)
 
 
 def test_sigterm_keeps_what_is_done(
-    tmp_path: Path, watched: Callable[[Callable[[int], None]], list[Any]]
+    searched: Result, storage: Path, watched: Callable[[Callable[[int], None]], list[Any]]
 ) -> None:
     samplers = watched(lambda ended: os.kill(os.getpid(), signal.SIGTERM) if ended == 2 else None)
     before = signal.getsignal(signal.SIGTERM)
-    result = search(tmp_path, "--name", "cut", *LONG)
+    result = search(storage, *named("ended"), *LONG)
     assert result.exit_code == 143, result.output
     assert signal.getsignal(signal.SIGTERM) is before
-    _check_stopped(tmp_path, result.output)
+    _check_stopped(storage, "ended", result.output)
     (sampler,) = samplers
     assert isinstance(sampler, OptunaSampler)
     assert sampler.study.trials
     assert all(trial.state.is_finished() for trial in sampler.study.trials)
 
 
-def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_is_done(searched: Result, storage: Path) -> None:
     command = [sys.executable, "-u", "-c", "from kdtune.cli import main; main()", "search"]
-    words = ["--storage", str(tmp_path), "--name", "cut", *LONG]
+    words = ["--storage", str(storage), *named("interrupted"), *LONG]
     process = subprocess.Popen(
         [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -417,20 +436,20 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     rest, _ = process.communicate(timeout=120)
     output = "".join(lines) + rest
     assert process.returncode == 130, output
-    _check_stopped(tmp_path, output)
+    _check_stopped(storage, "interrupted", output)
 
 
-def _check_stopped(storage: Path, output: str) -> None:
-    """A search called ``cut`` was stopped in its trials; everything is kept and closed."""
-    rows = read(storage, "cut")
+def _check_stopped(storage: Path, name: str, output: str) -> None:
+    """A search was stopped in its trials; everything is kept and closed."""
+    rows = read(storage, name)
     outcomes = [row["outcome"] for row in rows]
     assert 1 <= outcomes.count("finished") < 60
     assert set(outcomes) <= {"finished", "stopped"}
     assert "Leaderboard" in output
     assert "Results:" in output
     assert "Traceback" not in output
-    assert not (storage / "cut" / "finalists.json").exists()
-    runs = runs_in(storage)
+    assert not (storage / name / "finalists.json").exists()
+    runs = runs_in(storage, name)
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
     (parent,) = of_kind(runs, "search").values()
     assert (parent.info.status, parent.data.tags["outcome"]) == ("KILLED", "stopped")
@@ -438,17 +457,17 @@ def _check_stopped(storage: Path, output: str) -> None:
 
 
 def test_finalists_follow_when_the_time_is_over(
-    tmp_path: Path, watched: Callable[[Callable[[int], None]], list[Any]]
+    searched: Result, storage: Path, watched: Callable[[Callable[[int], None]], list[Any]]
 ) -> None:
     samplers = watched(lambda ended: None)
-    budget = ("--time-budget", "4", "--finalists", "1", "--finalist-seeds", "1")
+    budget = ("--time-budget", "8", "--finalists", "1", "--finalist-seeds", "1")
     words = ("--trials", "500", "--epochs", "3", *budget, *SMALL)
-    result = search(tmp_path, "--name", "brief", *words)
+    result = search(storage, *named("brief"), *words)
     assert result.exit_code == 0, result.output
-    rows = read(tmp_path, "brief")
+    rows = read(storage, "brief")
     assert 1 <= len(rows) < 500
-    assert [row["arm"] for row in read(tmp_path, "brief", "finalists")] == [*ARMS, "teacher"]
-    assert {run.info.status for run in runs_in(tmp_path)} == {"FINISHED"}
+    assert [row["arm"] for row in read(storage, "brief", "finalists")] == [*ARMS, "teacher"]
+    assert {run.info.status for run in runs_in(storage, "brief")} == {"FINISHED"}
     (sampler,) = samplers
     assert len(sampler.study.trials) == len(rows)
     assert TrialState.RUNNING not in {trial.state for trial in sampler.study.trials}

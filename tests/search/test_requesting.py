@@ -98,7 +98,7 @@ def test_a_local_dataset_gets_an_absolute_path(
     ],
 )
 def test_a_bad_setting_is_refused(settings: list[str], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ValueError, match=message):
         request(*settings)
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typer.testing import CliRunner
 from kdtune.cli import RAY_ENVIRONMENT, app
 from kdtune.config import decode, parse, teacher_trial
 from kdtune.search import launch as launching
+from kdtune.search import legs
 from kdtune.search.optuna_sampler import OptunaSampler
 from kdtune.search.requesting import build_request
 from kdtune.search.samplers import StudyCallback
@@ -457,15 +459,30 @@ def _check_stopped(storage: Path, name: str, output: str) -> None:
 
 
 def test_finalists_follow_when_the_time_is_over(
-    searched: Result, storage: Path, watched: Callable[[Callable[[int], None]], list[Any]]
+    searched: Result,
+    storage: Path,
+    watched: Callable[[Callable[[int], None]], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    samplers = watched(lambda ended: None)
-    budget = ("--time-budget", "8", "--finalists", "1", "--finalist-seeds", "1")
-    words = ("--trials", "500", "--epochs", "3", *budget, *SMALL)
+    class Clock:
+        past = 0.0
+
+        def monotonic(self) -> float:
+            return time.monotonic() + self.past
+
+        def on_end(self, ended: int) -> None:
+            self.past = 2000.0 if ended >= 3 else 0.0
+
+    clock = Clock()
+    monkeypatch.setattr(legs, "time", clock)
+    samplers = watched(clock.on_end)
+    budget = ("--time-budget", "1000", "--finalists", "1", "--finalist-seeds", "1")
+    words = ("--trials", "50", "--epochs", "3", "--scheduler", "none", *budget, *SMALL)
     result = search(storage, *named("brief"), *words)
     assert result.exit_code == 0, result.output
     rows = read(storage, "brief")
-    assert 1 <= len(rows) < 500
+    assert 3 <= len(rows) <= 5
+    assert [row["outcome"] for row in rows[:3]] == ["finished"] * 3
     assert [row["arm"] for row in read(storage, "brief", "finalists")] == [*ARMS, "teacher"]
     assert {run.info.status for run in runs_in(storage, "brief")} == {"FINISHED"}
     (sampler,) = samplers

@@ -4,9 +4,11 @@ import math
 
 from ray.tune.schedulers import TrialScheduler
 
+from kdtune.config import TrainSettings
 from kdtune.search.request import METRIC, MODE, SearchRequest
 from kdtune.search.samplers import SpaceSampler, make_sampler
 from kdtune.search.schedulers import make_scheduler
+from kdtune.search.space import Space
 
 
 def new_sampler(request: SearchRequest, *, max_concurrent: int) -> SpaceSampler:
@@ -32,7 +34,7 @@ def new_scheduler(request: SearchRequest) -> TrialScheduler:
     Raises:
         ValueError: If there is none of that name, or its settings do not fit the trials.
     """
-    epochs = max(int(str(each)) for each in request.space.values("train.epochs"))
+    epochs = _full_epochs(request.space)
     return make_scheduler(
         request.scheduler,
         metric=METRIC,
@@ -44,3 +46,10 @@ def new_scheduler(request: SearchRequest) -> TrialScheduler:
         seed=request.seed,
         ordered=request.ordered,
     )
+
+
+def _full_epochs(space: Space) -> int:
+    """Epochs of the longest trial of ``space``."""
+    if "train.epochs" not in {row.key for row in space.table()}:
+        return int(TrainSettings.model_fields["epochs"].default)
+    return max(int(str(each)) for each in space.values("train.epochs"))

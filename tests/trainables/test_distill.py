@@ -57,17 +57,16 @@ def base(tiny: dict[str, Any]) -> dict[str, Any]:
 
 
 class Notes(tune.Callback):
-    """What every trial reported, and in which process, by its place in the list."""
+    """What every trial reported, and in which process, by its place in the order."""
 
-    def __init__(self, listed: ListedConfigs) -> None:
-        self.listed = listed
+    def __init__(self) -> None:
         self.reports: dict[int, list[Report]] = {}
         self.pids: dict[int, set[int]] = {}
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        place = self.listed.positions[trial.trial_id]
+        place = trials.index(trial)
         self.reports.setdefault(place, []).append(measured(result))
         self.pids.setdefault(place, set()).add(result["pid"])
 
@@ -91,13 +90,12 @@ def run_listed(
     *callbacks: tune.Callback,
     at_once: int = 1,
     **settings: Any,
-) -> tuple[Notes, dict[int, Any]]:
-    """Run the configurations in their order; notes, and Tune's trials by place."""
-    listed = ListedConfigs(configs)
-    notes = Notes(listed)
+) -> tuple[Notes, list[Any]]:
+    """Run the configurations in their order; notes, and Tune's trials."""
+    notes = Notes()
     analysis = tune.run(
         Distill,
-        search_alg=listed,
+        search_alg=ListedConfigs(configs),
         scheduler=make_scheduler("none"),
         num_samples=len(configs),
         max_concurrent_trials=at_once,
@@ -107,7 +105,7 @@ def run_listed(
         verbose=0,
         **settings,
     )
-    return notes, {listed.positions[trial.trial_id]: trial for trial in analysis.trials}
+    return notes, list(analysis.trials)
 
 
 PLAIN, CUT, DIVERGED, BAD, OTHER, AGAIN = range(6)
@@ -135,20 +133,20 @@ def _cut_early(trial_id: str, result: dict[str, Any]) -> bool:
 @pytest.fixture(scope="module")
 def reused(
     mixed: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory, ray_session: None
-) -> tuple[Notes, dict[int, Any]]:
+) -> tuple[Notes, list[Any]]:
     """All of ``mixed``, one after the other in as few actors as Tune manages."""
     folder = tmp_path_factory.mktemp("reused")
     return run_listed(mixed, folder, stop=_cut_early, reuse_actors=True)
 
 
-def test_one_actor_runs_trial_after_trial(reused: tuple[Notes, dict[int, Any]]) -> None:
+def test_one_actor_runs_trial_after_trial(reused: tuple[Notes, list[Any]]) -> None:
     pids = reused[0].pids
     assert pids[PLAIN] == pids[CUT] == pids[DIVERGED]
     assert pids[OTHER] == pids[AGAIN]
 
 
 def test_a_reused_actor_gives_the_bits_of_a_fresh_one(
-    reused: tuple[Notes, dict[int, Any]], mixed: list[dict[str, Any]], tmp_path: Path
+    reused: tuple[Notes, list[Any]], mixed: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     notes, _ = reused
     places = (CUT, DIVERGED, OTHER, AGAIN)
@@ -162,13 +160,13 @@ def test_a_reused_actor_gives_the_bits_of_a_fresh_one(
 
 
 def test_an_actor_reports_what_the_trial_reports_without_ray(
-    reused: tuple[Notes, dict[int, Any]], mixed: list[dict[str, Any]]
+    reused: tuple[Notes, list[Any]], mixed: list[dict[str, Any]]
 ) -> None:
     assert reused[0].reports[AGAIN] == undisturbed(mixed[AGAIN])
 
 
 def test_a_diverged_trial_ends_with_finite_worst_values(
-    reused: tuple[Notes, dict[int, Any]],
+    reused: tuple[Notes, list[Any]],
 ) -> None:
     notes, trials = reused
     last = notes.reports[DIVERGED][-1]
@@ -178,7 +176,7 @@ def test_a_diverged_trial_ends_with_finite_worst_values(
 
 
 def test_a_bad_configuration_is_its_trials_error_alone(
-    reused: tuple[Notes, dict[int, Any]],
+    reused: tuple[Notes, list[Any]],
 ) -> None:
     _, trials = reused
     assert [trials[place].status == "ERROR" for place in range(6)] == [

@@ -173,8 +173,10 @@ class TrialConfig(Settings):
             if ready_made and key in TEACHER_TRAINING:
                 continue
             holder = self if section == "" else getattr(self, section)
-            value = None if holder is None else getattr(holder, field)
-            if value not in (None, ""):
+            if holder is None:
+                continue
+            value, default = getattr(holder, field), type(holder).model_fields[field].default
+            if value is not None and not value == default == "":
                 flat[key] = value
         return flat
 

@@ -3,12 +3,11 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdtune.models.catalog import blueprint, locate, zoo_names
 from kdtune.models.tap import taps
+from kdtune.multiply_adds import multiply_adds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +40,7 @@ def cost(model: nn.Module, *, channels: int, size: int) -> Cost:
         size: Side of the square image in pixels.
     """
     params = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    weight = next(model.parameters())
-    image = torch.zeros(1, channels, size, size, device=weight.device, dtype=weight.dtype)
-    modes = {module: module.training for module in model.modules()}
-    counter = FlopCounterMode(display=False)
-    try:
-        with torch.no_grad(), counter:
-            model.eval()(image)
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    return Cost(params=params, macs=counter.get_total_flops() // 2)
+    return Cost(params=params, macs=multiply_adds(model, channels=channels, size=size))
 
 
 def describe(

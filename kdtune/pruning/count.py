@@ -1,8 +1,8 @@
 """What a pruned network costs, as flat metrics."""
 
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+
+from kdtune.multiply_adds import multiply_adds
 
 
 def pruned_cost(model: nn.Module, *, channels: int, size: int) -> dict[str, float]:
@@ -25,7 +25,7 @@ def pruned_cost(model: nn.Module, *, channels: int, size: int) -> dict[str, floa
     return {
         "params": float(params),
         "params_nonzero": float(params - conv_weights + conv_nonzero),
-        "macs": float(_macs(model, channels, size)),
+        "macs": float(multiply_adds(model, channels=channels, size=size)),
         "conv_weights": float(conv_weights),
         "conv_nonzero": float(conv_nonzero),
         "conv_density": conv_nonzero / conv_weights if conv_weights else 1.0,
@@ -40,17 +40,3 @@ def _weight(conv: nn.Conv2d) -> Tensor:
         assert isinstance(mask, Tensor)
         return original.detach() * mask
     return conv.weight.detach()
-
-
-def _macs(model: nn.Module, channels: int, size: int) -> int:
-    weight = next(model.parameters())
-    image = torch.zeros(1, channels, size, size, device=weight.device, dtype=weight.dtype)
-    modes = {module: module.training for module in model.modules()}
-    counter = FlopCounterMode(display=False)
-    try:
-        with torch.no_grad(), counter:
-            model.eval()(image)
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    return int(counter.get_total_flops()) // 2

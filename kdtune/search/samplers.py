@@ -6,6 +6,7 @@ would end the whole search when one trial's report lacks it.
 """
 
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ Mode = Literal["max", "min"]
 Result = dict[str, Any] | None
 
 
-class SpaceSampler(Searcher):
+class SpaceSampler(Searcher, ABC):
     """What all samplers share; a subclass says which configuration comes next.
 
     Args:
@@ -70,10 +71,6 @@ class SpaceSampler(Searcher):
     def open_trials(self) -> Collection[str]:
         """Ids of the trials that were suggested and are not over."""
         return self._open.keys()
-
-    def proposal(self, index: int) -> dict[str, Scalar] | None:
-        """The configuration of trial ``index``, counted from 0; None when there are no more."""
-        raise NotImplementedError
 
     def suggest(  # type: ignore[override]  # Ray's own type leaves out its FINISHED
         self, trial_id: str
@@ -136,6 +133,18 @@ class SpaceSampler(Searcher):
     def _may_start(self) -> bool:
         return len(self._open) < self.max_concurrent
 
+    @abstractmethod
+    def _start(self, trial_id: str) -> dict[str, Scalar] | None:
+        """The configuration of the next trial; None when there are no more."""
+
+
+class PlannedSampler(SpaceSampler):
+    """A sampler that learns nothing: recipes first, then proposals known by their number."""
+
+    @abstractmethod
+    def proposal(self, index: int) -> dict[str, Scalar] | None:
+        """The configuration of trial ``index`` after the recipes; None when there are no more."""
+
     def _start(self, trial_id: str) -> dict[str, Scalar] | None:
         recipes = self.space.recipes
         if self._count < len(recipes):
@@ -143,14 +152,14 @@ class SpaceSampler(Searcher):
         return self.proposal(self._count - len(recipes))
 
 
-class RandomSampler(SpaceSampler):
+class RandomSampler(PlannedSampler):
     """Independent draws; draw ``i`` depends on the seed and ``i`` alone."""
 
     def proposal(self, index: int) -> dict[str, Scalar]:
         return self.space.sample(np.random.default_rng(derive(self.seed, "random", index)))
 
 
-class GridSampler(SpaceSampler):
+class GridSampler(PlannedSampler):
     """Every point of a grid once, in a seeded order, so that any prefix covers all axes.
 
     Args:

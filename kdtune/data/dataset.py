@@ -12,7 +12,8 @@ class ImageSplit:
 
     Attributes:
         images: ``(N, C, H, W)`` uint8, memory-mapped, the same tensor in every split.
-        labels: ``(N,)`` int64, the class of every image.
+        labels: ``(N,)`` int64, the class of every image; under label noise the training split
+            has its own, in which only its own images' labels are replaced.
         index: ``(n,)`` int64, the positions in ``images`` that belong to this split.
     """
 
@@ -43,8 +44,8 @@ class Dataset:
         mean: Per channel, of the training split's pixels, in 0..1.
         std: Per channel, population standard deviation of the same pixels, in 0..1.
         flip: Whether a horizontal flip keeps the label.
-        fingerprint: Hash of the decoded pixels, the labels and where the test images start;
-            it knows nothing of path, format or split.
+        fingerprint: Hash of the decoded pixels, the true labels and where the test images start;
+            it knows nothing of path, format, split, label noise or imbalance.
     """
 
     name: str
@@ -57,6 +58,14 @@ class Dataset:
     std: tuple[float, ...]
     flip: bool
     fingerprint: str
+
+    @property
+    def true_targets(self) -> Tensor:
+        """``(n_train,)`` int64, the training labels before label noise, in the split's order.
+
+        ``dataset.train.targets == dataset.true_targets`` says which training labels are true.
+        """
+        return self.test.labels[self.train.index]
 
     @property
     def channels(self) -> int:
@@ -74,7 +83,9 @@ def merge_train_val(dataset: Dataset) -> Dataset:
 
     For finalists trained on train + validation. Position ``i`` of the old training split stays
     position ``i``; ``val`` stays as it is, so its accuracy is then a training accuracy. ``mean``
-    and ``std`` stay those of the old training split, so that a teacher sees the same inputs.
+    and ``std`` stay those of the old training split, so that a teacher sees the same inputs. The
+    appended images are as in ``val``: balanced and truly labelled, whatever was done to the old
+    training split, so the merged one is less imbalanced and less noisy.
     """
     index = torch.cat([dataset.train.index, dataset.val.index])
     return replace(dataset, train=replace(dataset.train, index=index))

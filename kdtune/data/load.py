@@ -11,6 +11,12 @@ from torch import Tensor
 
 from kdtune.data import sources  # noqa: F401  (fills the registry)
 from kdtune.data.cache import Stored, open_or_decode
+from kdtune.data.corruption import (
+    count_range,
+    imbalanced_counts,
+    imbalanced_subset,
+    noisy_labels,
+)
 from kdtune.data.dataset import Dataset, ImageSplit
 from kdtune.data.errors import DataError
 from kdtune.data.source import SOURCES, DatasetInfo, Request, Source
@@ -24,6 +30,8 @@ def load_dataset(
     seed: int = 0,
     val_fraction: float | None = None,
     train_limit: int | None = None,
+    label_noise: float = 0.0,
+    imbalance: float | None = None,
     flip: bool | None = None,
     image_column: str = "",
     label_column: str = "",
@@ -31,17 +39,28 @@ def load_dataset(
 ) -> Dataset:
     """Load a dataset, decoding it first if this machine has not done so before.
 
-    Validation is carved from the source's training images, from all of them; ``train_limit`` then
-    shrinks both, in proportion. Every class is in both. The draws depend on ``seed`` alone. A
-    repeated call in one process returns the same object; it does not look at the files again.
+    Validation is carved from the source's training images, from all of them, stratified. Then
+    ``imbalance`` takes a subset of the training split, ``train_limit`` shrinks both splits by the
+    same factor, and ``label_noise`` replaces labels of the training images that are left.
+    Validation and test keep their true labels and their balance. Every class is in train and
+    validation, judged by the true labels. What an image's label is replaced by depends on ``seed``,
+    ``label_noise`` and its position in the source, not on which other images are kept. All draws
+    depend on ``seed`` alone. A repeated call in one process returns the same object; it does not
+    look at the files again.
 
     Args:
         name: ``digits``, ``cifar10``, ``cifar100``, ``parquet:URI`` or ``folder:PATH``.
         root: Folder that holds ``cifar10`` and ``cifar100``, and from which a relative PATH or
             local URI counts; None counts from the working directory.
-        seed: Of the split, and of nothing else.
+        seed: Of the split, the subsets and the label noise, and of nothing else.
         val_fraction: In (0, 1); None is the source's default, 0.25 for digits, otherwise 0.1.
         train_limit: Most training images to keep, a stratified subset; None keeps all.
+        label_noise: Probability in [0, 1] that a training label is replaced by one drawn from all
+            classes, see `kdtune.data.corruption.noisy_labels`.
+        imbalance: The exponent gamma > 0 of a power law of the classes' training images, smaller
+            is more imbalanced, see `kdtune.data.corruption.imbalanced_counts`; None keeps all
+            images. The law runs from 250 to 5,000 images; where a class has fewer left after
+            validation, both ends are scaled together to the fewest that any class has.
         flip: Whether a horizontal flip keeps the label; None is the source's default, False for
             digits, otherwise True.
         image_column: Parquet only; empty means to detect it.
@@ -57,6 +76,12 @@ def load_dataset(
         raise ValueError(f"val_fraction must be in (0, 1), got {val_fraction}")
     if train_limit is not None and train_limit < 1:
         raise ValueError(f"train_limit must be >= 1, got {train_limit}; None keeps all images")
+    if not 0 <= label_noise <= 1:
+        raise ValueError(f"label_noise must be in [0, 1], got {label_noise}")
+    if imbalance is not None and not 0 < imbalance < math.inf:
+        raise ValueError(
+            f"imbalance must be finite and > 0, got {imbalance}; None keeps all images"
+        )
     source, location = _find(name)
     if source.location == "root" and not root:
         raise ValueError(
@@ -68,7 +93,14 @@ def load_dataset(
         image_column=image_column,
         label_column=label_column,
     )
-    choice = Choice(seed=seed, val_fraction=val_fraction, train_limit=train_limit, flip=flip)
+    choice = Choice(
+        seed=seed,
+        val_fraction=val_fraction,
+        train_limit=train_limit,
+        label_noise=label_noise,
+        imbalance=imbalance,
+        flip=flip,
+    )
     folder = cache_dir or Path(platformdirs.user_cache_dir("kdtune")) / "datasets"
     return _load(name, request, choice, folder.absolute())
 
@@ -112,11 +144,13 @@ def forget_loaded() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """How to split what a source holds; see `load_dataset`."""
+    """How to split and corrupt what a source holds; see `load_dataset`."""
 
     seed: int
     val_fraction: float | None
     train_limit: int | None
+    label_noise: float
+    imbalance: float | None
     flip: bool | None
 
 
@@ -131,7 +165,7 @@ def _load(name: str, request: Request, choice: Choice, folder: Path) -> Dataset:
     test = torch.arange(stored.train_count, len(stored.labels))
     return Dataset(
         name=name,
-        train=ImageSplit(stored.images, stored.labels, train),
+        train=ImageSplit(stored.images, _train_labels(stored, train, choice), train),
         val=ImageSplit(stored.images, stored.labels, val),
         test=ImageSplit(stored.images, stored.labels, test),
         classes=len(stored.class_names),
@@ -176,21 +210,40 @@ def _check_classes(name: str, stored: Stored) -> None:
 
 def _split(name: str, stored: Stored, fraction: float, choice: Choice) -> tuple[Tensor, Tensor]:
     """Positions of the training and the validation images."""
-    labels = stored.labels[: stored.train_count]
+    labels, classes = stored.labels[: stored.train_count], len(stored.class_names)
     total = math.floor(len(labels) * fraction + 0.5)
     val, train = stratified_pick(labels, total, choice.seed, "validation split", leave=1)
+    if choice.imbalance is not None:
+        n_min, n_max = count_range(int(torch.bincount(labels[train]).min()))
+        counts = imbalanced_counts(classes, gamma=choice.imbalance, n_min=n_min, n_max=n_max)
+        train = train[imbalanced_subset(labels[train], counts, choice.seed)]
     limit = choice.train_limit
     if limit is None or limit >= len(train):
         return train, val
-    if limit < len(stored.class_names):
+    if limit < classes:
         raise ValueError(
             f"train_limit must be at least the number of classes of '{name}', "
-            f"{len(stored.class_names)}, got {limit}"
+            f"{classes}, got {limit}"
         )
     val_limit = math.floor(len(val) * limit / len(train) + 0.5)
     kept, _ = stratified_pick(labels[train], limit, choice.seed, "train limit")
     kept_val, _ = stratified_pick(labels[val], val_limit, choice.seed, "validation limit")
     return train[kept], val[kept_val]
+
+
+def _train_labels(stored: Stored, train: Tensor, choice: Choice) -> Tensor:
+    """The label of every image as the training split has them: others than its own stay true.
+
+    Noise is drawn for all images of the source, so that it does not depend on which are kept.
+    """
+    if choice.label_noise == 0:
+        return stored.labels
+    true = stored.labels[: stored.train_count]
+    classes = len(stored.class_names)
+    noisy = noisy_labels(true, rate=choice.label_noise, classes=classes, seed=choice.seed)
+    labels = stored.labels.clone()
+    labels[train] = noisy[train]
+    return labels
 
 
 def _statistics(name: str, sums: Tensor, area: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

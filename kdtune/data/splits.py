@@ -51,9 +51,26 @@ def stratified_pick(
     Returns:
         The chosen and the other positions, int64, each ascending.
     """
-    counts = torch.bincount(labels).tolist()
+    shares = class_shares(torch.bincount(labels).tolist(), total, leave=leave)
+    return pick_per_class(labels, shares, seed, stream)
+
+
+def pick_per_class(
+    labels: Tensor, shares: list[int], seed: int, stream: str
+) -> tuple[Tensor, Tensor]:
+    """Choose ``shares[c]`` positions of each class c; see `stratified_pick` for the order.
+
+    Args:
+        labels: ``(n,)`` int64 in ``[0, len(shares))``.
+        shares: Positions wanted of each class, at most as many as it has.
+        seed: Seed of the draw.
+        stream: Name of the draw.
+
+    Returns:
+        The chosen and the other positions, int64, each ascending.
+    """
+    counts = torch.bincount(labels, minlength=len(shares)).tolist()
     by_class = torch.argsort(labels, stable=True).split_with_sizes(counts)
-    shares = class_shares(counts, total, leave=leave)
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     for label, (members, share) in enumerate(zip(by_class, shares, strict=True)):
         order = torch.randperm(len(members), generator=generator(seed, stream, label))

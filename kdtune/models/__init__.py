@@ -3,10 +3,19 @@
 A family of networks is one file under ``zoo/``; nothing else names it.
 """
 
-from kdtune.models.catalog import build, check, names
+from kdtune.models.catalog import blueprint, build, check, names
 from kdtune.models.count import Cost, Row, cost, describe
 from kdtune.models.family import FAMILIES, Builder, Family
-from kdtune.models.tap import Tap, declare_taps, run, taps
+from kdtune.models.split import split_after
+from kdtune.models.tap import (
+    Tap,
+    TapShape,
+    declare_taps,
+    norm_of,
+    run,
+    tap_shapes,
+    taps,
+)
 
 __all__ = [
     "FAMILIES",
@@ -15,12 +24,17 @@ __all__ = [
     "Family",
     "Row",
     "Tap",
+    "TapShape",
+    "blueprint",
     "build",
     "check",
     "cost",
     "declare_taps",
     "describe",
     "names",
+    "norm_of",
     "run",
+    "split_after",
+    "tap_shapes",
     "taps",
 ]

@@ -78,18 +78,19 @@ def blueprint(name: str, *, classes: int, channels: int, size: int) -> nn.Module
 def locate(name: str) -> tuple[str, Builder]:
     """The family of a name (or ``torchvision``) and its builder.
 
-    A name that a family lists is the zoo's, then torchvision's names count (so ``resnet50`` is the
-    bottleneck network, though 50 = 6n + 2), then the families' rules. ``torchvision:`` before a
-    name always means the library.
+    A name that a family lists is that family's (so ``resnet50`` is the bottleneck network, though
+    50 = 6n + 2), then torchvision's names count (``resnet152`` is the library's), then the
+    families' rules. ``torchvision:`` before a name always means the library.
 
     Raises:
         ValueError: If there is none: with the family's rule, or the nearest names.
     """
     if name.startswith(PREFIX):
         return LIBRARY, library_builder(name.removeprefix(PREFIX))
-    if name not in zoo_names() and name in library_names():
+    listing = [family for family in FAMILIES.names() if name in FAMILIES.get(family).listed]
+    if not listing and name in library_names():
         return LIBRARY, library_builder(name)
-    for family in FAMILIES.names():
+    for family in listing or FAMILIES.names():
         builder = FAMILIES.get(family).match(name)
         if builder is not None:
             return family, builder

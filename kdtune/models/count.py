@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from kdtune.models.catalog import blueprint, locate, zoo_names
-from kdtune.models.tap import taps
+from kdtune.models.tap import PRE, taps
 from kdtune.multiply_adds import multiply_adds
 
 
@@ -20,7 +20,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the list of models."""
+    """One line of the list of models; ``taps`` leaves out those before a ReLU."""
 
     name: str
     family: str
@@ -67,7 +67,7 @@ def describe(
                 family=locate(name)[0],
                 params=counted.params,
                 macs=counted.macs,
-                taps=tuple(taps(model)),
+                taps=tuple(tap for tap in taps(model) if not tap.endswith(PRE)),
             )
         )
     return rows

@@ -7,6 +7,8 @@ from kdtune.models import build, check, names
 from kdtune.models.catalog import locate
 
 REPRESENTATIVE = ["resnet8", "resnet8x0.125", "resnet8x4", "wrn_10_2", "vgg8"]
+REPRESENTATIVE += ["densenet_10_4", "pyramidnet_11_9", "mobilenetv2", "shufflenetv1"]
+REPRESENTATIVE += ["shufflenetv2", "resnet50"]
 
 
 @pytest.mark.parametrize("name", [*REPRESENTATIVE, "mobilenet_v2"])
@@ -49,10 +51,11 @@ def test_the_zoo_wins_and_the_prefix_asks_for_the_library() -> None:
 
 def test_a_library_depth_is_not_mistaken_for_a_cifar_resnet() -> None:
     assert [locate(f"resnet{depth}")[0] for depth in (50, 152, 38)] == [
-        "torchvision",
+        "resnet50",
         "torchvision",
         "resnet",
     ]
+    assert locate("torchvision:resnet50")[0] == "torchvision"
 
 
 def test_every_name_is_found() -> None:
@@ -67,6 +70,11 @@ def test_every_name_is_found() -> None:
         ("resnet8x3", r"must be one of 0\.125, 0\.25, 0\.5, 4, got 3"),
         ("wrn_12_2", r"must be 6n \+ 4 .*got 12"),
         ("wrn_4_2", r"must be 6n \+ 4"),
+        ("densenet_12_12", r"must be 3n \+ 4 .*got 12 in 'densenet_12_12'"),
+        ("densenet_4_12", r"must be 3n \+ 4 .*got 4"),
+        ("pyramidnet_112_64", r"must be 9n \+ 2 .*got 112 in 'pyramidnet_112_64'"),
+        ("pyramidnet_2_9", r"must be 9n \+ 2 .*got 2"),
+        ("shufflenetv3", "did you mean 'shufflenetv2'"),
         ("vgg12", r"must be one of 8, 11, 13, 16, 19, got 12"),
         ("resnet20x", "did you mean 'resnet20'"),
         ("mobilnet_v2", "did you mean 'mobilenet_v2'"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdtune.models import build, check, run, taps
+from kdtune.models import build, check, run, tap_shapes, taps
 from kdtune.models.catalog import blueprint
 
 COUNTS = {
@@ -41,7 +41,7 @@ ONE_OF_EACH = [
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameters_equal_the_library_metadata(name: str) -> None:
-    model = blueprint(name, classes=1000, channels=3, size=224)
+    model = blueprint(f"torchvision:{name}", classes=1000, channels=3, size=224)
     assert sum(p.numel() for p in model.parameters()) == COUNTS[name]
 
 
@@ -54,17 +54,51 @@ def test_a_model_that_needs_numbers_to_be_built_is_checked_too() -> None:
     check("regnet_x_400mf", classes=10, channels=3, size=32)
 
 
-def test_the_maps_of_a_library_resnet() -> None:
-    model = blueprint("resnet18", classes=1000, channels=3, size=224).eval()
-    found = run(model, torch.empty(2, 3, 224, 224, device="meta"), taps(model)).taps
-    assert [tuple(found[tap].shape) for tap in taps(model)] == [
-        (2, 64, 56, 56),
-        (2, 64, 56, 56),
-        (2, 128, 28, 28),
-        (2, 256, 14, 14),
-        (2, 512, 7, 7),
-        (2, 512),
-    ]
+MAPS = {
+    "resnet18": ((64, 56), (64, 128, 256, 512), 512),
+    "resnet34": ((64, 56), (64, 128, 256, 512), 512),
+    "resnet50": ((64, 56), (256, 512, 1024, 2048), 2048),
+    "resnet152": ((64, 56), (256, 512, 1024, 2048), 2048),
+    "mobilenet_v2": ((32, 112), (24, 32, 96, 320), 1280),
+    "efficientnet_b0": ((32, 112), (24, 40, 112, 320), 1280),
+    "efficientnet_v2_s": ((24, 112), (48, 64, 160, 256), 1280),
+    "convnext_tiny": ((96, 56), (96, 192, 384, 768), 768),
+}
+"""Channels and side of the stem, channels of the blocks, and the width of the last map."""
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_blocks_end_at_a_4th_to_a_32nd_of_the_side(name: str) -> None:
+    (width, side), blocks, last = MAPS[name]
+    model = blueprint(f"torchvision:{name}", classes=1000, channels=3, size=224)
+    shapes = tap_shapes(model, taps(model), channels=3, size=224)
+    assert {tap: s.shape for tap, s in shapes.items() if not tap.endswith("_pre")} == {
+        "stem": (width, side, side),
+        "block1": (blocks[0], 56, 56),
+        "block2": (blocks[1], 28, 28),
+        "block3": (blocks[2], 14, 14),
+        "block4": (blocks[3], 7, 7),
+        "last_map": (last, 7, 7),
+        "pooled": (last,),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v2", "efficientnet_b0", "convnext_tiny", "googlenet"]
+)
+def test_declared_signs_hold_in_the_library(name: str) -> None:
+    model = build(name, classes=10, seed=0)
+    found = run(model, torch.randn(4, 3, 64, 64), taps(model))
+    for tap, point in taps(model).items():
+        assert point.signed or (found.taps[tap] >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "convnext_tiny", "resnet34"])
+def test_students_of_the_library_train_on_small_images(name: str) -> None:
+    model = build(name, classes=5, seed=0)
+    found = run(model, torch.randn(4, 3, 32, 32), ["block3", "pooled"])
+    (found.logits.sum() + found.taps["block3"].square().mean()).backward()
+    assert all(p.grad is not None for p in model.parameters())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Three stages of basic blocks. Where a stage changes the shape, its shortcut is a 1x1 conv with batch
 norm, as in the distillation code bases (the paper pads with zeros: 2,752 parameters fewer).
-Taps are post-ReLU; the residual sum before it is the input of a block's ``relu2``.
+Taps are post-ReLU; the ``_pre`` taps read the residual sum before it, with the last batch norm of
+the residual branch.
 """
 
 import re
@@ -13,7 +14,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from kdtune.models.family import FAMILIES, Builder, Family
-from kdtune.models.tap import Tap, declare_taps
+from kdtune.models.stage_taps import Rectified, rectified_taps
+from kdtune.models.tap import declare_taps
 from kdtune.models.weights import he_normal
 
 WIDTHS: dict[str | None, tuple[int, int, int, int]] = {
@@ -82,8 +84,9 @@ def resnet(
             classifier=nn.Linear(widths[3], classes),
         )
     )
-    maps = {name: Tap(path=name) for name in ("stem", "block1", "block2", "block3")}
-    return declare_taps(he_normal(net), {**maps, "pooled": Tap(path="classifier", side="input")})
+    last = {stage: f"{stage}.{blocks - 1}" for stage in ("block1", "block2", "block3")}
+    ends = {key: Rectified(relu=f"{at}.relu2", norm=f"{at}.bn2") for key, at in last.items()}
+    return declare_taps(he_normal(net), rectified_taps(ends))
 
 
 def _stage(blocks: int, inputs: int, outputs: int, stride: int) -> nn.Sequential:

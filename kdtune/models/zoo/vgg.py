@@ -1,9 +1,9 @@
 """VGG with batch norm and a single linear layer (Simonyan and Zisserman, 2015, arXiv:1409.1556).
 
 Five stages of 3x3 convs with biases. The first is tapped as ``stem``, as the distillation code
-bases do, the others as ``block1`` .. ``block4``, each post-ReLU and before its pooling. A stage is
-followed by a 2x2 max pooling while the map is wider than 4 pixels: three of them at 32x32, four at
-64x64, one at 8x8.
+bases do, the others as ``block1`` .. ``block4``, each post-ReLU and before its pooling; the
+``_pre`` taps read the last batch norm, before that ReLU. A stage is followed by a 2x2 max pooling
+while the map is wider than 4 pixels: three of them at 32x32, four at 64x64, one at 8x8.
 """
 
 import re
@@ -13,7 +13,8 @@ from functools import partial
 from torch import nn
 
 from kdtune.models.family import FAMILIES, Builder, Family
-from kdtune.models.tap import Tap, declare_taps
+from kdtune.models.stage_taps import Rectified, rectified_taps
+from kdtune.models.tap import declare_taps
 from kdtune.models.weights import he_normal
 
 DEPTHS: dict[int, tuple[int, ...]] = {
@@ -69,9 +70,12 @@ def vgg(*, convs: tuple[int, ...], classes: int, channels: int, size: int) -> nn
     layers["pool"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
     layers["classifier"] = _classifier(WIDTHS[-1], classes)
-    maps = {name: Tap(path=name) for name in STAGES}
-    pooled = Tap(path="classifier", side="input")
-    return declare_taps(he_normal(nn.Sequential(layers)), {**maps, "pooled": pooled})
+    ends = {
+        name: Rectified(relu=f"{name}.relu{count}", norm=f"{name}.bn{count}")
+        for name, count in zip(STAGES, convs, strict=True)
+        if name != "stem"
+    }
+    return declare_taps(he_normal(nn.Sequential(layers)), rectified_taps(ends))
 
 
 def _classifier(width: int, classes: int) -> nn.Linear:

@@ -1,7 +1,8 @@
 """Wide residual networks (Zagoruyko and Komodakis, 2016, arXiv:1605.07146), without dropout.
 
-Pre-activation blocks, so a stage ends in a raw residual sum: the taps are signed. The batch norm
-that follows block n is ``block<n+1>.0.bn1``, and ``head.bn`` after the last.
+Pre-activation blocks, so a stage ends in a raw residual sum: the taps are signed. The ``_pre`` taps
+read that sum behind the batch norm that follows it, ``block<n+1>.0.bn1``, and ``head.bn`` after the
+last.
 """
 
 import re
@@ -12,7 +13,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from kdtune.models.family import FAMILIES, Builder, Family
-from kdtune.models.tap import Tap, declare_taps
+from kdtune.models.stage_taps import signed_taps
+from kdtune.models.tap import declare_taps
 from kdtune.models.weights import he_normal
 
 
@@ -67,11 +69,8 @@ def wrn(*, blocks: int, factor: int, classes: int, channels: int, size: int) -> 
             classifier=_classifier(width, classes),
         )
     )
-    maps = {
-        name: Tap(path=name, activation="pre", signed=True)
-        for name in ("stem", "block1", "block2", "block3")
-    }
-    return declare_taps(he_normal(net), {**maps, "pooled": Tap(path="classifier", side="input")})
+    norms = {"block1": "block2.0.bn1", "block2": "block3.0.bn1", "block3": "head.bn"}
+    return declare_taps(he_normal(net), signed_taps(norms))
 
 
 def _stage(blocks: int, inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -100,8 +99,12 @@ def match(name: str) -> Builder | None:
 
 FAMILIES.register("wrn")(
     Family(
-        listed=tuple(
-            f"wrn_{key}" for key in ("10_2", "16_1", "16_2", "28_1", "28_2", "40_1", "40_2")
+        listed=(
+            "wrn_10_2",
+            *(f"wrn_16_{factor}" for factor in (1, 2, 3, 4, 6, 8)),
+            *(f"wrn_28_{factor}" for factor in (1, 2, 3, 4, 6, 8, 10)),
+            "wrn_40_1",
+            "wrn_40_2",
         ),
         match=match,
     )

@@ -1,9 +1,11 @@
 """The nouns that cross borders between the parts; nothing here depends on any part."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal, Optional, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 Scalar = str | int | float | bool | None
 """What a flat configuration holds: JSON scalars."""
@@ -20,22 +22,116 @@ class Batch:
         images: ``(B, C, H, W)`` float32, augmented and normalised.
         labels: ``(B,)`` int64.
         partner_labels: ``(B,)`` int64 of the images mixed in, or None when nothing was mixed.
-        lam: Share of ``labels`` in a mixed image, in [0, 1]; 1 when nothing was mixed.
+        lam: ``(B,)`` float32, the share of an image's own label, in [0, 1]; None as above.
+        mixed: A second batch made of the same images by mixing, trained on besides this one.
     """
 
     index: Tensor
     images: Tensor
     labels: Tensor
     partner_labels: Tensor | None = None
-    lam: float = 1.0
+    lam: Tensor | None = None
+    mixed: Optional["Batch"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What one network says of a batch: ``logits`` ``(B, classes)`` and the taps asked for."""
+    """What one network says of a batch.
+
+    Attributes:
+        logits: ``(B, classes)``.
+        taps: The feature taps asked for.
+        members: The logits of each network of a team; empty for a network alone.
+    """
 
     logits: Tensor
     taps: Mapping[str, Tensor] = field(default_factory=dict)
+    members: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """A tap as a network has it, known before the first step.
+
+    Attributes:
+        shape: Of one sample: ``(C, H, W)``, or ``(D,)`` for a vector.
+        activation: ``post`` if the non-linearity has been applied, else ``pre``.
+        signed: Whether values below zero can occur.
+        norm: Weight and bias ``(C,)`` of the batch norm behind a ``pre`` tap, where there is one.
+    """
+
+    shape: tuple[int, ...]
+    activation: Literal["pre", "post"] = "post"
+    signed: bool = False
+    norm: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """What a method may know of a trial before its first step.
+
+    Attributes:
+        student: The taps that the method's traits name, of the student.
+        teacher: The same of the teacher; empty without one.
+        labels: ``(N,)`` int64 of the training split, in the order that ``Batch.index`` counts.
+        classes: How many there are.
+        mean: Per channel, what inputs were normalised with, for pixels in 0..1.
+        std: Per channel, likewise.
+    """
+
+    student: Mapping[str, Feature]
+    teacher: Mapping[str, Feature]
+    labels: Tensor
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Where in its training a student is, at the start of an epoch.
+
+    Attributes:
+        phase: ``warmup`` before the schedule, ``train``, or ``finetune`` after pruning.
+        epoch: From 0; ``train`` and ``finetune`` count on together, ``warmup`` for itself.
+        epochs: How many epochs there are in that count.
+        first_drop: Epoch at which the learning rate first drops; None if it has no steps.
+    """
+
+    phase: Literal["warmup", "train", "finetune"] = "train"
+    epoch: int = 0
+    epochs: int = 1
+    first_drop: int | None = None
+
+
+class RunStudent(Protocol):
+    """See ``Step.run_student``."""
+
+    def __call__(self, images: Tensor, *, moving: bool = True) -> Outputs: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """All that the terms of one step may use.
+
+    Attributes:
+        batch: What is trained on.
+        student: Its outputs in train mode, with gradients.
+        teacher: The frozen teacher's outputs, without; None for a method that has none.
+        companion: The method's own module, see ``Objective.companion``.
+        run_student: A further forward pass of ``(B, C, H, W)`` images, normalised by their own
+            statistics; moves the running ones of batch norm once more unless ``moving`` is False.
+        run_teacher: A further forward pass of the teacher; gradients reach the images.
+        draws: The CPU generator of one purpose in this step; the same name gives the same numbers.
+    """
+
+    batch: Batch
+    student: Outputs
+    teacher: Outputs | None = None
+    companion: nn.Module | None = None
+    run_student: RunStudent | None = None
+    run_teacher: Callable[[Tensor], Outputs] | None = None
+    draws: Callable[[str], torch.Generator] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,25 +142,35 @@ class Traits:
         teacher: Whether there is a teacher at all.
         taps: Names of the feature taps read from both networks.
         zero_at_match: Whether every distillation term is 0 when student and teacher agree.
+        teacher_bn: What normalises the teacher's features: its running statistics, or those of
+            the batch; its buffers stay as they are either way.
+        soft_labels: Whether the teacher's logits are a target. Mixed images are then trained on
+            besides the plain ones, by the terms of ``on_mixed`` alone, unless told otherwise.
+        on_mixed: The terms that such mixed images get.
+        team: Whether several networks are trained together.
     """
 
     teacher: bool = True
     taps: tuple[str, ...] = ()
     zero_at_match: bool = False
+    teacher_bn: Literal["eval", "batch"] = "eval"
+    soft_labels: bool = False
+    on_mixed: tuple[str, ...] = ()
+    team: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
-    """A stretch of epochs of one trial, ``start`` (inclusive) to ``stop`` (exclusive).
+class Warmup:
+    """A stretch of epochs before the schedule of a trial, with a schedule of its own.
 
     Attributes:
-        name: ``train``, or ``finetune`` after pruning.
-        start: First epoch, counted from 0.
-        stop: One past the last epoch.
-        prune: Whether the student is pruned before the first epoch of the phase.
+        epochs: Its length.
+        lr: Learning rate.
+        milestones: Rising shares of ``epochs``, in (0, 1), at which the rate drops.
+        lr_factor: What a drop multiplies it with.
     """
 
-    name: str
-    start: int
-    stop: int
-    prune: bool = False
+    epochs: int
+    lr: float
+    milestones: tuple[float, ...] = (0.6, 0.8)
+    lr_factor: float = 0.1

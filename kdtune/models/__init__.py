@@ -9,7 +9,6 @@ from kdtune.models.family import FAMILIES, Builder, Family
 from kdtune.models.split import split_after
 from kdtune.models.tap import (
     Tap,
-    TapShape,
     declare_taps,
     norm_of,
     run,
@@ -24,7 +23,6 @@ __all__ = [
     "Family",
     "Row",
     "Tap",
-    "TapShape",
     "blueprint",
     "build",
     "check",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from kdtune.contracts import Outputs
+from kdtune.contracts import Feature, Outputs
 from kdtune.registry import nearest
 
 _ATTRIBUTE = "tap_points"
@@ -36,21 +36,6 @@ class Tap:
     activation: Literal["pre", "post"] = "post"
     signed: bool = False
     norm: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TapShape:
-    """What a tap yields.
-
-    Attributes:
-        shape: Of one image: ``(C, H, W)`` of a map, ``(D,)`` of ``pooled``.
-        activation: As in :class:`Tap`.
-        signed: As in :class:`Tap`.
-    """
-
-    shape: tuple[int, ...]
-    activation: Literal["pre", "post"]
-    signed: bool
 
 
 def declare_taps(model: nn.Module, points: Mapping[str, Tap]) -> nn.Module:
@@ -87,8 +72,8 @@ def require_taps(model: nn.Module, wanted: Collection[str], name: str) -> dict[s
 
 def tap_shapes(
     model: nn.Module, taps: Collection[str], *, channels: int, size: int
-) -> dict[str, TapShape]:
-    """What the taps called ``taps`` yield for one image, in the order asked for.
+) -> dict[str, Feature]:
+    """What the taps called ``taps`` yield for one image, in the order asked for, without norms.
 
     Found by one forward pass in eval mode on the model's own device (meta is fine); its modes and
     buffers stay as they are.
@@ -108,7 +93,7 @@ def tap_shapes(
     with torch.no_grad(), _eval_mode(model):
         found = run(model, image, taps).taps
     return {
-        name: TapShape(
+        name: Feature(
             shape=tuple(found[name].shape[1:]), activation=point.activation, signed=point.signed
         )
         for name, point in points.items()

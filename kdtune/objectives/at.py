@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from kdtune.contracts import Batch, Outputs, Traits
-from kdtune.objectives.base import OBJECTIVES, Objective
-from kdtune.objectives.scratch import cross_entropy
+from kdtune.contracts import Moment, Step
+from kdtune.objectives.base import OBJECTIVES
+from kdtune.objectives.guided import Guided
 
 
 def attention_map(features: Tensor) -> Tensor:
@@ -55,23 +56,27 @@ def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @OBJECTIVES.register("at")
-class AttentionTransfer(Objective):
+class AttentionTransfer(Guided):
     """``CE + beta * sum over blocks of the attention loss``."""
 
     beta: Annotated[float, Field(ge=0)] = 1000.0
     blocks: Annotated[int, Field(ge=1, le=5)] = 3
 
-    @property
-    def traits(self) -> Traits:
-        taps = tuple(f"block{i}" for i in range(1, self.blocks + 1))
-        return Traits(taps=taps, zero_at_match=True)
+    def own_taps(self) -> tuple[str, ...]:
+        return tuple(f"block{i}" for i in range(1, self.blocks + 1))
 
-    def weights(self, epoch: int) -> Mapping[str, float]:
-        return {"ce": 1.0, "at": self.beta}
+    def own_weights(self, moment: Moment) -> Mapping[str, float]:
+        return {"at": self.beta}
 
-    def term(self, name: str, batch: Batch, student: Outputs, teacher: Outputs | None) -> Tensor:
-        if name == "ce":
-            return cross_entropy(batch, student.logits)
-        assert teacher is not None
-        losses = [attention_loss(student.taps[tap], teacher.taps[tap]) for tap in self.traits.taps]
-        return sum(losses[1:], losses[0])
+    def own_term(self, name: str, step: Step) -> Tensor:
+        assert step.teacher is not None
+        student, teacher = step.student.taps, step.teacher.taps
+        losses = [attention_loss(student[tap], teacher[tap]) for tap in self.own_taps()]
+        return torch.stack(losses).sum()
+
+
+@OBJECTIVES.register("at_kd")
+class AttentionTransferAndSoftLabels(AttentionTransfer):
+    """``0.1 CE + 0.9 T^2 KL + beta * attention`` (cho2019, section 5.1)."""
+
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.9

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdtune.models import TapShape, blueprint, build, norm_of, run, tap_shapes, taps
+from kdtune.contracts import Feature
+from kdtune.models import blueprint, build, norm_of, run, tap_shapes, taps
 
 NAMES = ["resnet8", "wrn_10_2", "vgg8", "resnet18", "mobilenetv2", "efficientnet_b0"]
 
@@ -105,8 +106,8 @@ def test_shapes_are_the_same_with_and_without_weights() -> None:
     nowhere = blueprint("resnet8", classes=10, channels=1, size=8)
     shapes = tap_shapes(here, taps(here), channels=1, size=8)
     assert shapes == tap_shapes(nowhere, taps(nowhere), channels=1, size=8)
-    assert shapes["block2"] == TapShape(shape=(32, 4, 4), activation="post", signed=False)
-    assert shapes["block2_pre"] == TapShape(shape=(32, 4, 4), activation="pre", signed=True)
+    assert shapes["block2"] == Feature(shape=(32, 4, 4), activation="post", signed=False)
+    assert shapes["block2_pre"] == Feature(shape=(32, 4, 4), activation="pre", signed=True)
     assert shapes["pooled"].shape == (64,)
 
 

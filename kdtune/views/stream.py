@@ -1,6 +1,7 @@
 """The training split as a stream of named batches, and plain batches for evaluation."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from kdtune.contracts import Batch
 from kdtune.data import Dataset, ImageSplit
 from kdtune.seeds import generator
-from kdtune.views.policy import AUGMENTS, RawBatch
+from kdtune.views.policy import AUGMENTS, Augment, Mixing, RawBatch
 
 
 class ViewStream:
@@ -22,31 +23,42 @@ class ViewStream:
 
     Args:
         dataset: Its training split is what is streamed.
-        augment: Name of a policy, see ``AUGMENTS``.
+        policy: How the images are augmented.
         batch_size: Images a step, at least 2.
         seed: Of the stream; trials that share it see the same batches.
         device: Where the batches end up; augmentation runs there.
+        plain_too: Whether a batch holds the views as they were before mixing, and the mixed ones
+            as its ``mixed`` (wang2020's x and x'), instead of the mixed ones alone.
 
     Raises:
-        ValueError: If the policy is unknown, ``batch_size < 2``, or there are fewer than 2 images.
+        ValueError: If ``batch_size < 2``, there are fewer than 2 images, or ``plain_too`` is asked
+            of a policy that does not mix.
     """
 
     def __init__(
         self,
         dataset: Dataset,
         *,
-        augment: str,
+        policy: Augment,
         batch_size: int,
         seed: int,
         device: torch.device | str = "cpu",
+        plain_too: bool = False,
     ) -> None:
         if batch_size < 2:
             raise ValueError(f"batch_size must be >= 2 for training, got {batch_size}")
         if len(dataset.train) < 2:
             raise ValueError(f"a training split must hold >= 2 images, got {len(dataset.train)}")
+        if plain_too and not policy.mixes:
+            mixing = ", ".join(name for name in AUGMENTS.names() if AUGMENTS.get(name).mixes)
+            raise ValueError(
+                f"plain_too needs a policy that mixes images ({mixing}), "
+                f"got {type(policy).__name__}"
+            )
         self._split = dataset.train
         self._flip = dataset.flip
-        self._policy = AUGMENTS.get(augment)()
+        self._policy = policy
+        self._plain_too = plain_too
         self._batch_size = batch_size
         self._seed = seed
         self._device = torch.device(device)
@@ -60,12 +72,19 @@ class ViewStream:
         return full + (rest > 1)
 
     @property
+    def policy(self) -> Augment:
+        """How the images are augmented."""
+        return self._policy
+
+    @property
     def mixes(self) -> bool:
-        """Whether the batches carry ``partner_labels``."""
+        """Whether images are mixed with others of their batch."""
         return self._policy.mixes
 
     def batch(self, epoch: int, step: int) -> Batch:
         """The batch of that name; ``index`` counts positions within the training split.
+
+        A mixed batch to pick from (``policy.picks``) holds every image twice, in the same order.
 
         Args:
             epoch: From 0.
@@ -81,15 +100,14 @@ class ViewStream:
         start = step * self._batch_size
         index = self._order(epoch)[start : start + self._batch_size]
         images, labels = _gather(self._split, index, self._device)
-        raw = RawBatch(images=images, labels=labels, flip=self._flip, normalise=self._normalise)
-        views = self._policy.views(raw, partial(generator, self._seed, "views", epoch, step))
-        return Batch(
-            index=index.to(self._device),
-            images=views.images,
-            labels=labels,
-            partner_labels=views.partner_labels,
-            lam=views.lam,
-        )
+        raw = RawBatch(images=images, flip=self._flip, normalise=self._normalise)
+        draws = partial(generator, self._seed, "views", epoch, step)
+        views = self._policy.views(raw, draws)
+        batch = Batch(index=index.to(self._device), images=views, labels=labels)
+        if not isinstance(self._policy, Mixing):
+            return batch
+        mixed = self._policy.mix(batch, draws)
+        return replace(batch, mixed=mixed) if self._plain_too else mixed
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """All batches of an epoch, in order."""

@@ -1,14 +1,17 @@
-"""A small dataset of random colour images, held in memory."""
+"""A small dataset of random images, held in memory."""
 
 import torch
 
 from kdtune.data import Dataset, ImageSplit
 
 
-def make_dataset(count: int = 23, *, size: int = 16, flip: bool = True) -> Dataset:
+def make_dataset(
+    count: int = 23, *, channels: int = 3, size: int = 16, flip: bool = True
+) -> Dataset:
     """``count`` training images, as many for validation and test; every pixel from a fixed seed."""
     draws = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (3 * count, 3, size, size), dtype=torch.uint8, generator=draws)
+    shape = (3 * count, channels, size, size)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=draws)
     labels = torch.arange(3 * count) % 5
     # Interleaved, so that a position in a split is never the position in the array.
     train, val, test = (
@@ -21,8 +24,8 @@ def make_dataset(count: int = 23, *, size: int = 16, flip: bool = True) -> Datas
         test=test,
         classes=5,
         class_names=tuple("abcde"),
-        mean=(0.5, 0.4, 0.3),
-        std=(0.25, 0.2, 0.3),
+        mean=(0.5, 0.4, 0.3)[:channels],
+        std=(0.25, 0.2, 0.3)[:channels],
         flip=flip,
         fingerprint="0" * 16,
     )

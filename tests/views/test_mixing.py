@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import make_dataset
+from pydantic import ValidationError
 
-from kdtune.views import ViewStream, cutmix, cutmix_box, draw_derangement, mixup
+from kdtune.views import AUGMENTS, ViewStream, cutmix, cutmix_box, draw_derangement, mixup
 from kdtune.views.policies.cutmix import kept_share
 
 
@@ -68,28 +69,60 @@ def test_cutmix_pastes_the_box_and_nothing_else() -> None:
     assert (images[0] == 1).all()
 
 
+def mixing_stream(name: str, *, count: int = 40, plain_too: bool = False) -> ViewStream:
+    options = {"batch_size": 16, "seed": 3, "plain_too": plain_too}
+    return ViewStream(make_dataset(count), policy=AUGMENTS.get(name)(), **options)
+
+
 @pytest.mark.parametrize("augment", ["mixup", "cutmix"])
 def test_a_mixed_batch_is_made_of_the_standard_views(augment: str) -> None:
-    dataset = make_dataset(40)
-    options = {"batch_size": 16, "seed": 3}
-    plain = ViewStream(dataset, augment="standard", **options).batch(2, 1)
-    mixed = ViewStream(dataset, augment=augment, **options).batch(2, 1)
+    plain = mixing_stream("standard").batch(2, 1)
+    mixed = mixing_stream(augment).batch(2, 1)
     assert torch.equal(plain.index, mixed.index)
     assert torch.equal(plain.labels, mixed.labels)
-    left = mixed.images - mixed.lam * plain.images
+    assert mixed.mixed is None
+    lam = mixed.lam[0].item()
+    assert (mixed.lam == lam).all()
     if augment == "cutmix":
         own = (mixed.images == plain.images).all(1)
-        assert own.float().mean() == pytest.approx(mixed.lam, abs=0.02)
+        assert own.float().mean() == pytest.approx(lam, abs=0.02)
         return
-    partners = left / (1 - mixed.lam)
+    partners = (mixed.images - lam * plain.images) / (1 - lam)
     distance = torch.cdist(partners.flatten(1), plain.images.flatten(1))
     assert distance.min(1).values.max() < 1e-2
     assert torch.equal(plain.labels[distance.argmin(1)], mixed.partner_labels)
 
 
+@pytest.mark.parametrize("augment", ["mixup", "cutmix", "cutmix_pick"])
+def test_both_batches_hold_the_plain_views_and_the_same_mixed_ones(augment: str) -> None:
+    plain = mixing_stream("standard").batch(2, 1)
+    alone = mixing_stream(augment).batch(2, 1)
+    both = mixing_stream(augment, plain_too=True).batch(2, 1)
+    assert torch.equal(both.images, plain.images)
+    assert torch.equal(both.labels, plain.labels)
+    assert both.partner_labels is None
+    assert both.lam is None
+    assert both.mixed is not None
+    for field in ("index", "images", "labels", "partner_labels", "lam"):
+        assert torch.equal(getattr(both.mixed, field), getattr(alone, field))
+
+
+def test_the_first_half_of_a_pool_is_the_cutmix_batch() -> None:
+    single, pool = (mixing_stream(name).batch(1, 0) for name in ("cutmix", "cutmix_pick"))
+    for field in ("index", "images", "labels", "partner_labels", "lam"):
+        first, second = getattr(pool, field).split(16)
+        assert torch.equal(first, getattr(single, field))
+        assert torch.equal(first, second) == (field in ("index", "labels"))
+
+
+def test_a_criterion_is_one_of_three() -> None:
+    with pytest.raises(ValidationError, match="'kld', 'teacher_entropy' or 'student_entropy'"):
+        AUGMENTS.get("cutmix_pick")(criterion="loss")
+
+
 def test_lam_covers_the_unit_interval() -> None:
-    stream = ViewStream(make_dataset(), augment="mixup", batch_size=4, seed=0)
-    lams = [batch.lam for epoch in range(40) for batch in stream.epoch(epoch)]
+    stream = ViewStream(make_dataset(), policy=AUGMENTS.get("mixup")(), batch_size=4, seed=0)
+    lams = [batch.lam[0].item() for epoch in range(40) for batch in stream.epoch(epoch)]
     assert 0 <= min(lams) < 0.05
     assert 0.95 < max(lams) <= 1
     assert 0.42 < sum(lams) / len(lams) < 0.58

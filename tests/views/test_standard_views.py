@@ -18,8 +18,7 @@ def images() -> torch.Tensor:
 
 
 def raw_batch(images: torch.Tensor, *, flip: bool) -> RawBatch:
-    labels = torch.zeros(len(images), dtype=torch.int64)
-    return RawBatch(images=images, labels=labels, flip=flip, normalise=torch.Tensor.float)
+    return RawBatch(images=images, flip=flip, normalise=torch.Tensor.float)
 
 
 def test_a_crop_by_hand() -> None:

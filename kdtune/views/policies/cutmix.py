@@ -1,46 +1,57 @@
 """CutMix (Yun et al., 2019, arXiv:1905.04899), applied to every batch."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from kdtune.contracts import Batch
 from kdtune.views.derangement import draw_derangement
-from kdtune.views.policies.standard import crop_and_flip
-from kdtune.views.policy import AUGMENTS, Draws, RawBatch, Views
+from kdtune.views.policies.standard import standard_views
+from kdtune.views.policy import AUGMENTS, Draws, Mixing, RawBatch
 
 Box = tuple[int, int, int, int]
 """``(y1, y2, x1, x2)`` in pixels, ``y2`` and ``x2`` exclusive."""
 
 
 @AUGMENTS.register("cutmix")
-@dataclass(frozen=True, kw_only=True)
-class CutMix:
+class CutMix(Mixing):
     """Paste a box of another standard view; one box and one pairing a batch.
 
     ``lam ~ Beta(1, 1)`` sets the size of the box, and is then set to the share of pixels that
     really stayed, as the border may have clipped the box.
     """
 
-    mixes: ClassVar[bool] = True
+    def views(self, raw: RawBatch, draws: Draws) -> Tensor:
+        """Cropped and flipped images."""
+        return standard_views(raw, draws)
 
-    def views(self, raw: RawBatch, draws: Draws) -> Views:
+    def mix(self, batch: Batch, draws: Draws) -> Batch:
         """Patched images and the labels of the images the patches came from."""
-        height, width = raw.images.shape[-2:]
-        stream = draws("mix")
-        lam = torch.rand((), generator=stream, dtype=torch.float64).item()
-        center_y = int(torch.randint(height, (), generator=stream))
-        center_x = int(torch.randint(width, (), generator=stream))
-        permutation = draw_derangement(len(raw.labels), stream).to(raw.labels.device)
-        box = cutmix_box(height, width, lam, center_y, center_x)
-        images = cutmix(crop_and_flip(raw, draws), permutation, box)
-        return Views(
-            images=raw.normalise(images),
-            partner_labels=raw.labels[permutation],
-            lam=kept_share(height, width, box),
-        )
+        return patched_batch(batch, draws("mix"))
+
+
+def patched_batch(batch: Batch, stream: torch.Generator) -> Batch:
+    """``batch`` with a box of each image replaced by that of another image.
+
+    Args:
+        batch: At least two images; not changed.
+        stream: CPU generator that ``lam``, the centre of the box and the pairing are drawn from.
+    """
+    height, width = batch.images.shape[-2:]
+    lam = torch.rand((), generator=stream, dtype=torch.float64).item()
+    center_y = int(torch.randint(height, (), generator=stream))
+    center_x = int(torch.randint(width, (), generator=stream))
+    permutation = draw_derangement(len(batch.labels), stream).to(batch.labels.device)
+    box = cutmix_box(height, width, lam, center_y, center_x)
+    share = kept_share(height, width, box)
+    return replace(
+        batch,
+        images=cutmix(batch.images, permutation, box),
+        partner_labels=batch.labels[permutation],
+        lam=torch.full_like(batch.labels, share, dtype=torch.float32),
+    )
 
 
 def cutmix_box(height: int, width: int, lam: float, center_y: int, center_x: int) -> Box:

@@ -1,33 +1,34 @@
 """Mixup (Zhang, Cisse, Dauphin and Lopez-Paz, 2018, arXiv:1710.09412)."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from kdtune.contracts import Batch
 from kdtune.views.derangement import draw_derangement
-from kdtune.views.policies.standard import crop_and_flip
-from kdtune.views.policy import AUGMENTS, Draws, RawBatch, Views
+from kdtune.views.policies.standard import standard_views
+from kdtune.views.policy import AUGMENTS, Draws, Mixing, RawBatch
 
 
 @AUGMENTS.register("mixup")
-@dataclass(frozen=True, kw_only=True)
-class Mixup:
+class Mixup(Mixing):
     """Blend each standard view with another; one ``lam ~ Beta(1, 1)`` and one pairing a batch."""
 
-    mixes: ClassVar[bool] = True
+    def views(self, raw: RawBatch, draws: Draws) -> Tensor:
+        """Cropped and flipped images."""
+        return standard_views(raw, draws)
 
-    def views(self, raw: RawBatch, draws: Draws) -> Views:
+    def mix(self, batch: Batch, draws: Draws) -> Batch:
         """Blended images and the labels of their partners."""
         stream = draws("mix")
         lam = torch.rand((), generator=stream, dtype=torch.float64).item()
-        permutation = draw_derangement(len(raw.labels), stream).to(raw.labels.device)
-        images = raw.normalise(crop_and_flip(raw, draws))
-        return Views(
-            images=mixup(images, permutation, lam),
-            partner_labels=raw.labels[permutation],
-            lam=lam,
+        permutation = draw_derangement(len(batch.labels), stream).to(batch.labels.device)
+        return replace(
+            batch,
+            images=mixup(batch.images, permutation, lam),
+            partner_labels=batch.labels[permutation],
+            lam=torch.full_like(batch.labels, lam, dtype=torch.float32),
         )
 
 

@@ -1,18 +1,14 @@
 """No augmentation: the stored pixels, normalised."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from torch import Tensor
 
-from kdtune.views.policy import AUGMENTS, Draws, RawBatch, Views
+from kdtune.views.policy import AUGMENTS, Augment, Draws, RawBatch
 
 
 @AUGMENTS.register("none")
-@dataclass(frozen=True, kw_only=True)
-class Plain:
+class Plain(Augment):
     """Every epoch shows the same images, in another order."""
 
-    mixes: ClassVar[bool] = False
-
-    def views(self, raw: RawBatch, draws: Draws) -> Views:
+    def views(self, raw: RawBatch, draws: Draws) -> Tensor:
         """The images themselves; draws nothing."""
-        return Views(images=raw.normalise(raw.images))
+        return raw.normalise(raw.images)

@@ -4,26 +4,29 @@ Padding is zero in raw pixels, before normalisation, as in RepDistiller (black, 
 colour). The published padding of 4 belongs to 32x32 images; other sizes get the same share.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdtune.views.policy import AUGMENTS, Draws, RawBatch, Views
+from kdtune.views.policy import AUGMENTS, Augment, Draws, RawBatch
 
 
 @AUGMENTS.register("standard")
-@dataclass(frozen=True, kw_only=True)
-class Standard:
+class Standard(Augment):
     """Crop and, where the dataset allows it, flip with probability 0.5; each image by itself."""
 
-    mixes: ClassVar[bool] = False
-
-    def views(self, raw: RawBatch, draws: Draws) -> Views:
+    def views(self, raw: RawBatch, draws: Draws) -> Tensor:
         """Cropped and flipped images."""
-        return Views(images=raw.normalise(crop_and_flip(raw, draws)))
+        return standard_views(raw, draws)
+
+
+def standard_views(raw: RawBatch, draws: Draws) -> Tensor:
+    """Cropped and flipped images, normalised; what mixing policies mix.
+
+    Returns:
+        ``(B, C, S, S)`` float32.
+    """
+    return raw.normalise(crop_and_flip(raw, draws))
 
 
 def crop_and_flip(raw: RawBatch, draws: Draws) -> Tensor:

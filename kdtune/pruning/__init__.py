@@ -7,16 +7,35 @@ to the rest of the network.
 
 from kdtune.discovery import import_submodules
 from kdtune.pruning.count import pruned_cost
-from kdtune.pruning.pruner import PRUNERS, Pruner, PruneRecord, finalize, prune, replay
+from kdtune.pruning.gain import surplus
+from kdtune.pruning.pruner import (
+    PRUNERS,
+    SLIMMING_STRENGTH,
+    Cut,
+    Pruner,
+    PruneRecord,
+    finalize,
+    prune,
+    regulariser,
+    replay,
+)
+from kdtune.pruning.skip_lists import SKIP_LISTS
+from kdtune.pruning.timing import latency
 
 import_submodules(__name__, __path__)
 
 __all__ = [
     "PRUNERS",
+    "SKIP_LISTS",
+    "SLIMMING_STRENGTH",
+    "Cut",
     "PruneRecord",
     "Pruner",
     "finalize",
+    "latency",
     "prune",
     "pruned_cost",
+    "regulariser",
     "replay",
+    "surplus",
 ]

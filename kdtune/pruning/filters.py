@@ -26,8 +26,8 @@ def prunable_convs(model: nn.Module, example: Tensor) -> dict[str, nn.Conv2d]:
         convs = _free_convs(model, example)
     if not convs:
         raise ValueError(
-            f"l1_filter needs convs whose filters can go without narrowing a residual stream, "
-            f"'{type(model).__name__}' has none; use prune method 'magnitude'"
+            "structured pruning needs convs whose filters can go without narrowing a residual "
+            f"stream, '{type(model).__name__}' has none; use prune method 'magnitude'"
         )
     return convs
 
@@ -76,7 +76,7 @@ def dependency_graph(model: nn.Module, example: Tensor) -> tp.DependencyGraph:
         return graph.build_dependency(model, example_inputs=example, verbose=False)
     except Exception as error:
         raise ValueError(
-            f"l1_filter needs a network that Torch-Pruning can trace, got "
+            f"structured pruning needs a network that Torch-Pruning can trace, got "
             f"'{type(model).__name__}' ({type(error).__name__}: {error}); "
             "use prune method 'magnitude'"
         ) from error

@@ -2,35 +2,43 @@
 
 In each residual block the first conv keeps its filters of largest norm; batch norm and the next
 conv's inputs follow; the block's output and its shortcut keep their width. In VGG every conv but
-the last is pruned.
+the last is pruned. A list of layers that react badly may be spared (``skip_lists.py``).
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch_pruning as tp
 from torch import Tensor, nn
 
 from kdtune.pruning.filters import prunable_convs, remove_filters
-from kdtune.pruning.pruner import PRUNERS, Detail
+from kdtune.pruning.pruner import PRUNERS, Cut, Detail
+from kdtune.pruning.skip_lists import spared_convs
 
 
 @dataclass(frozen=True, kw_only=True)
 class L1Filter:
     """Removes a share of the filters, the same in every layer or one share a stage."""
 
-    def prune(
-        self, model: nn.Module, ratio: float, example: Tensor, ratios: Sequence[float] | None
-    ) -> Detail:
+    by_layer: ClassVar[bool] = True
+
+    def prune(self, model: nn.Module, cut: Cut, example: Tensor) -> Detail:
         """See :class:`~kdtune.pruning.pruner.Pruner`.
 
         A stage is what shares the first component of the path (``block2``, ``layer2``).
         """
         convs = prunable_convs(model, example)
-        shares = _shares(convs, ratio, ratios)
+        shares = _shares(convs, cut.ratio, cut.ratios)
+        if cut.skip:
+            shares |= dict.fromkeys(spared_convs(model, convs, cut.skip), 0.0)
         kept = {path: kept_filters(convs[path].out_channels, shares[path]) for path in convs}
         return _remove_smallest(model, convs, kept, example)
+
+    def penalised(self, model: nn.Module, example: Tensor) -> list[nn.Parameter]:
+        """Nothing: the training before pruning is plain."""
+        return []
 
     def replay(self, model: nn.Module, detail: Detail, example: Tensor) -> None:
         """See :class:`~kdtune.pruning.pruner.Pruner`."""

@@ -5,13 +5,13 @@ forward pass: a pruned weight gets no gradient, and momentum or weight decay can
 linear classifier is left alone. Shapes, parameters and multiply-adds stay as they were.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.utils import prune as masks
 
-from kdtune.pruning.pruner import PRUNERS, Detail
+from kdtune.pruning.pruner import PRUNERS, Cut, Detail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,19 +21,21 @@ class Magnitude:
     The threshold is global, so a layer of small weights may lose all of them at high shares.
     """
 
-    def prune(
-        self, model: nn.Module, ratio: float, example: Tensor, ratios: Sequence[float] | None
-    ) -> Detail:
+    by_layer: ClassVar[bool] = False
+
+    def prune(self, model: nn.Module, cut: Cut, example: Tensor) -> Detail:
         """See :class:`~kdtune.pruning.pruner.Pruner`."""
-        if ratios is not None:
-            raise ValueError(f"ratios per stage need prune method 'l1_filter', got {list(ratios)}")
         convs = _unmasked_convs(model)
         masks.global_unstructured(
             [(conv, "weight") for conv in convs],
             pruning_method=masks.L1Unstructured,
-            amount=ratio,
+            amount=cut.ratio,
         )
         return {}
+
+    def penalised(self, model: nn.Module, example: Tensor) -> list[nn.Parameter]:
+        """Nothing: the training before pruning is plain."""
+        return []
 
     def replay(self, model: nn.Module, detail: Detail, example: Tensor) -> None:
         """See :class:`~kdtune.pruning.pruner.Pruner`; the masks are ones until weights load."""

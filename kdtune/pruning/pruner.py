@@ -1,10 +1,10 @@
 """What a pruning method is, the record it leaves, and the verbs over every method."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,42 @@ from kdtune.registry import Registry
 Detail = Mapping[str, Sequence[int]]
 """Per layer path the removed channels, ascending; empty for a method that keeps the shapes."""
 
+SLIMMING_STRENGTH = 1e-4
+"""Weight of the L1 penalty on batch-norm scales; the authors' code takes 1e-5 for ResNet and
+DenseNet (Liu et al., 2017)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """How much to remove, and where.
+
+    Attributes:
+        ratio: Share removed, in (0, 1).
+        ratios: Shares removed per stage, in [0, 1), in place of ``ratio``.
+        skip: Name of a list of layers that are spared; empty for none.
+    """
+
+    ratio: float
+    ratios: Sequence[float] | None = None
+    skip: str = ""
+
 
 class Pruner(Protocol):
-    """A method: how to prune, how to give a fresh network the same shapes, how to deliver."""
+    """A method: how to prune, how to give a fresh network the same shapes, how to deliver.
 
-    def prune(
-        self, model: nn.Module, ratio: float, example: Tensor, ratios: Sequence[float] | None
-    ) -> Detail:
+    Attributes:
+        by_layer: Whether each layer has a share of its own, so that shares per stage and lists of
+            spared layers make sense.
+    """
+
+    by_layer: ClassVar[bool]
+
+    def prune(self, model: nn.Module, cut: Cut, example: Tensor) -> Detail:
         """Prune in place; ``example`` is a ``(1, C, H, W)`` input on the model's device."""
+        ...
+
+    def penalised(self, model: nn.Module, example: Tensor) -> list[nn.Parameter]:
+        """What an L1 penalty should shrink before pruning; empty for most methods."""
         ...
 
     def replay(self, model: nn.Module, detail: Detail, example: Tensor) -> None:
@@ -80,6 +108,7 @@ def prune(
     channels: int,
     size: int,
     ratios: Sequence[float] | None = None,
+    skip: str = "",
 ) -> PruneRecord:
     """Prune ``model`` in place, on its own device; its mode stays as it is.
 
@@ -92,18 +121,64 @@ def prune(
         channels: Channels of the images.
         size: Side of the square images in pixels.
         ratios: Shares removed per stage, in [0, 1), in place of ``ratio``, for methods that
-            prune by stage.
+            prune layer by layer.
+        skip: Name of a list of spared layers, for the same methods; empty for none.
 
     Raises:
-        ValueError: If the method is unknown, a ratio is out of range, or the network has nothing
-            that the method can prune.
+        ValueError: If the method is unknown or does not prune layer by layer, a ratio is out of
+            range, the list does not exist for this network, or the network has nothing that the
+            method can prune.
     """
     pruner = PRUNERS.get(method)
     if not 0 < ratio < 1:
         raise ValueError(f"the share removed by pruning must be in (0, 1), got {ratio}")
+    cut = Cut(ratio=ratio, ratios=ratios, skip=skip)
+    if not pruner.by_layer:
+        _refuse_layers(method, cut)
     with _eval_mode(model):
-        detail = pruner.prune(model, ratio, _example(model, channels, size), ratios)
+        detail = pruner.prune(model, cut, _example(model, channels, size))
     return PruneRecord(method=method, ratio=ratio, detail=detail)
+
+
+def regulariser(
+    model: nn.Module,
+    *,
+    method: str,
+    channels: int,
+    size: int,
+    strength: float = SLIMMING_STRENGTH,
+) -> Callable[[], None]:
+    """What to call in every step of the training before pruning.
+
+    The function returned adds ``strength * sign(w)``, the subgradient of an L1 penalty, to the
+    gradients of the weights that the method wants small. Call it after ``backward`` (and after the
+    unscaling of mixed precision) and before the optimiser's step. It does nothing for methods
+    without a penalty. It holds the parameters that the model has now: pruning ends its use.
+
+    Args:
+        model: The network, not yet pruned; its mode and buffers stay as they are.
+        method: Out of ``PRUNERS.names()``.
+        channels: Channels of the images.
+        size: Side of the square images in pixels.
+        strength: Of the penalty, >= 0.
+
+    Raises:
+        ValueError: If the method is unknown, the strength is negative, or the network has nothing
+            that the method can prune.
+    """
+    pruner = PRUNERS.get(method)
+    if not strength >= 0:
+        raise ValueError(f"the strength of the L1 penalty must be >= 0, got {strength}")
+    with _eval_mode(model):
+        weights = pruner.penalised(model, _example(model, channels, size))
+
+    def regularise() -> None:
+        with torch.no_grad():
+            for weight in weights:
+                if weight.grad is not None:
+                    weight.grad.add_(weight.sign(), alpha=strength)
+
+    return regularise
 
 
 def replay(model: nn.Module, record: PruneRecord, *, channels: int, size: int) -> None:
@@ -133,6 +208,18 @@ def finalize(model: nn.Module) -> None:
     """
     for name in PRUNERS.names():
         PRUNERS.get(name).finalize(model)
+
+
+def _refuse_layers(method: str, cut: Cut) -> None:
+    able = " or ".join(f"'{name}'" for name in PRUNERS.names() if PRUNERS.get(name).by_layer)
+    if cut.ratios is not None:
+        raise ValueError(
+            f"ratios per stage need prune method {able}, got {list(cut.ratios)} for '{method}'"
+        )
+    if cut.skip:
+        raise ValueError(
+            f"a list of spared layers needs prune method {able}, got '{cut.skip}' for '{method}'"
+        )
 
 
 def _example(model: nn.Module, channels: int, size: int) -> Tensor:

@@ -9,11 +9,15 @@ from kdtune.pruning import prune, replay
 from kdtune.pruning.l1_filter import kept_filters
 
 PUBLISHED = [
-    ("resnet56", (0.6, 0.3, 0.1), 714_254),
-    ("resnet56", (0.5, 0.4, 0.3), 573_026),
-    ("resnet110", (0.2, 0.2, 0.2), 1_377_572),
-    ("resnet110", (0.5, 0.4, 0.3), 1_151_744),
-    ("resnet20", (0.6, 0.3, 0.1), 231_506),
+    ("resnet56", (0.6, 0.3, 0.1), "", 714_254),
+    ("resnet56", (0.6, 0.3, 0.1), "rethinking", 744_314),
+    ("resnet56", (0.5, 0.4, 0.3), "", 573_026),
+    ("resnet56", (0.5, 0.4, 0.3), "rethinking", 631_222),
+    ("resnet110", (0.2, 0.2, 0.2), "", 1_377_572),
+    ("resnet110", (0.2, 0.2, 0.2), "rethinking", 1_393_028),
+    ("resnet110", (0.5, 0.4, 0.3), "", 1_151_744),
+    ("resnet110", (0.5, 0.4, 0.3), "rethinking", 1_177_026),
+    ("resnet20", (0.6, 0.3, 0.1), "", 231_506),
 ]
 
 
@@ -23,12 +27,12 @@ def conv(model: nn.Module, path: str) -> nn.Conv2d:
     return found
 
 
-@pytest.mark.parametrize(("name", "ratios", "count"), PUBLISHED)
+@pytest.mark.parametrize(("name", "ratios", "skip", "count"), PUBLISHED)
 def test_counts_after_pruning_equal_the_published_table(
-    name: str, ratios: tuple[float, ...], count: int
+    name: str, ratios: tuple[float, ...], skip: str, count: int
 ) -> None:
     model = build(name, classes=100, seed=0)
-    prune(model, method="l1_filter", ratio=0.5, channels=3, size=32, ratios=ratios)
+    prune(model, method="l1_filter", ratio=0.5, channels=3, size=32, ratios=ratios, skip=skip)
     assert sum(p.numel() for p in model.parameters()) == count
 
 
@@ -98,7 +102,7 @@ def test_vgg_keeps_the_width_that_its_classifier_reads() -> None:
 
 
 def test_bottlenecks_lose_the_filters_inside() -> None:
-    model = build("resnet50", classes=10, seed=0)
+    model = build("torchvision:resnet50", classes=10, seed=0)
     prune(model, method="l1_filter", ratio=0.5, channels=3, size=32)
     assert [conv(model, f"layer1.1.conv{n}").out_channels for n in (1, 2, 3)] == [32, 32, 256]
 
@@ -116,7 +120,9 @@ def test_without_declared_blocks_only_private_channels_go() -> None:
 @pytest.mark.parametrize("name", ["resnext50_32x4d", "shufflenet_v2_x0_5"])
 def test_a_net_without_private_filters_is_refused(name: str) -> None:
     model = build(name, classes=10, seed=0)
-    with pytest.raises(ValueError, match=r"l1_filter needs .*; use prune method 'magnitude'"):
+    with pytest.raises(
+        ValueError, match=r"structured pruning needs .*; use prune method 'magnitude'"
+    ):
         prune(model, method="l1_filter", ratio=0.5, channels=3, size=32)
 
 
@@ -159,3 +165,25 @@ def test_a_record_of_another_net_is_refused() -> None:
     replay(narrow, record, channels=3, size=32)
     with pytest.raises(ValueError, match=r"the removed channels of 'block1\.0\.conv1' must be"):
         replay(narrow, record, channels=3, size=32)
+
+
+def test_spared_blocks_are_whole_and_all_others_pruned() -> None:
+    model = build("resnet56", classes=10, seed=0)
+    record = prune(model, method="l1_filter", ratio=0.5, channels=3, size=32, skip="rethinking")
+    blocks = {f"block{stage}.{n}.conv1" for stage in (1, 2, 3) for n in range(9)}
+    assert blocks - set(record.detail) == {
+        f"block{place}.conv1" for place in ("1.7", "1.8", "2.0", "2.7", "3.0", "3.8")
+    }
+
+
+@pytest.mark.parametrize("name", ["resnet20", "wrn_58_1", "vgg8", "resnet18"])
+def test_a_skip_list_for_another_net_is_refused(name: str) -> None:
+    model = build(name, classes=10, seed=0)
+    with pytest.raises(ValueError, match=r"'rethinking' is for resnet56, resnet110, got "):
+        prune(model, method="l1_filter", ratio=0.5, channels=3, size=32, skip="rethinking")
+
+
+def test_an_unknown_skip_list_names_the_nearest() -> None:
+    model = build("resnet8", classes=10, seed=0)
+    with pytest.raises(ValueError, match="'rethink'; did you mean 'rethinking'"):
+        prune(model, method="l1_filter", ratio=0.5, channels=3, size=32, skip="rethink")

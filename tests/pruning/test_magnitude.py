@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdtune.models import build
-from kdtune.pruning import finalize, prune, pruned_cost
+from kdtune.pruning import finalize, prune, pruned_cost, replay
 
 
 def pruned(ratio: float = 0.6, name: str = "resnet8") -> nn.Module:
@@ -81,7 +81,21 @@ def test_pruning_twice_is_refused_until_finalized() -> None:
     assert pruned_cost(model, channels=1, size=8)["conv_density"] == pytest.approx(0.3, abs=1e-3)
 
 
-def test_ratios_per_stage_are_refused() -> None:
-    model = build("resnet8", classes=10, seed=0)
-    with pytest.raises(ValueError, match="need prune method 'l1_filter'"):
-        prune(model, method="magnitude", ratio=0.5, channels=3, size=32, ratios=(0.5, 0.5, 0.5))
+def test_masks_hold_through_fine_tuning_that_goes_on_from_a_checkpoint() -> None:
+    model = build("resnet8", classes=10, channels=1, size=8, seed=0)
+    record = prune(model, method="magnitude", ratio=0.8, channels=1, size=8)
+    images, labels = torch.randn(16, 1, 8, 8), torch.randint(0, 10, (16,))
+    other = build("resnet8", classes=10, channels=1, size=8, seed=1)
+    replay(other, record, channels=1, size=8)
+    other.load_state_dict(model.state_dict())
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.5, momentum=0.9, weight_decay=1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(other(images), labels).backward()
+        optimizer.step()
+    finalize(other)
+    gone = conv_weights(model) == 0
+    assert torch.equal(conv_weights(other) == 0, gone)
+    cost = pruned_cost(other, channels=1, size=8)
+    assert cost["conv_nonzero"] == (~gone).sum().item()
+    assert cost["conv_weights"] == len(gone)

@@ -6,14 +6,30 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdtune.models import build, cost
-from kdtune.pruning import PRUNERS, PruneRecord, finalize, prune, pruned_cost, replay
+from kdtune.pruning import (
+    PRUNERS,
+    PruneRecord,
+    finalize,
+    prune,
+    pruned_cost,
+    regulariser,
+    replay,
+)
 
 MODELS = ["resnet8", "resnet8x0.125", "wrn_10_2", "vgg8", "resnet18"]
 METHODS = PRUNERS.names()
+WHOLE = [name for name in METHODS if not PRUNERS.get(name).by_layer]
 
 
 def fresh(name: str, seed: int = 0) -> nn.Module:
-    return build(name, classes=10, channels=1, size=16, seed=seed)
+    """A network whose batch norms are as different as those of a trained one."""
+    model = build(name, classes=10, channels=1, size=16, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, generator=generator)
+            nn.init.normal_(module.bias, generator=generator)
+    return model
 
 
 def cut(model: nn.Module, method: str, ratio: float = 0.5) -> PruneRecord:
@@ -79,14 +95,14 @@ def test_a_pruned_net_trains_at_every_ratio(method: str, name: str, ratio: float
 def test_counts_show_what_was_removed(method: str) -> None:
     model = fresh("resnet8")
     before = pruned_cost(model, channels=1, size=16)
-    cut(model, method)
+    record = cut(model, method)
     after = pruned_cost(model, channels=1, size=16)
     assert before["conv_density"] == 1
     assert after["macs"] == cost(model, channels=1, size=16).macs
     assert after["params_nonzero"] < before["params_nonzero"] == before["params"]
     assert after["conv_nonzero"] == after["conv_density"] * after["conv_weights"]
     thinner = (after["params"] < before["params"], after["macs"] < before["macs"])
-    assert thinner == ((True, True) if method == "l1_filter" else (False, False))
+    assert thinner == ((True, True) if record.detail else (False, False))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, 1.5, float("nan")])
@@ -94,6 +110,44 @@ def test_counts_show_what_was_removed(method: str) -> None:
 def test_a_ratio_out_of_range_is_refused(method: str, ratio: float) -> None:
     with pytest.raises(ValueError, match=r"must be in \(0, 1\), got"):
         cut(fresh("resnet8x0.125"), method, ratio)
+
+
+@pytest.mark.parametrize("method", WHOLE)
+def test_a_method_with_one_threshold_refuses_options_of_layers(method: str) -> None:
+    model = fresh("resnet8")
+    common = {"method": method, "ratio": 0.5, "channels": 1, "size": 16}
+    with pytest.raises(ValueError, match=f"need prune method 'l1_filter', got .* for '{method}'"):
+        prune(model, **common, ratios=(0.5, 0.5, 0.5))
+    with pytest.raises(ValueError, match="spared layers needs prune method 'l1_filter', got"):
+        prune(model, **common, skip="rethinking")
+
+
+@pytest.mark.parametrize("name", ["resnet8", "wrn_10_2", "vgg8"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_penalty_adds_signs_to_gradients_of_batch_norm_scales_alone(
+    method: str, name: str
+) -> None:
+    model = fresh(name)
+    model(torch.randn(4, 1, 16, 16)).square().sum().backward()
+    before = {path: p.grad.clone() for path, p in model.named_parameters()}
+    values = {path: p.detach().clone() for path, p in model.named_parameters()}
+    regulariser(model, method=method, channels=1, size=16, strength=0.25)()
+    for path, parameter in model.named_parameters():
+        module = model.get_submodule(path.rpartition(".")[0])
+        assert torch.equal(parameter, values[path])
+        if not torch.equal(parameter.grad, before[path]):
+            assert isinstance(module, nn.BatchNorm2d)
+            assert path.endswith("weight")
+            assert torch.equal(parameter.grad, before[path] + 0.25 * parameter.sign())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_penalty_needs_gradients_and_a_strength(method: str) -> None:
+    model = fresh("resnet8")
+    regulariser(model, method=method, channels=1, size=16)()
+    assert all(p.grad is None for p in model.parameters())
+    with pytest.raises(ValueError, match="must be >= 0, got -1"):
+        regulariser(model, method=method, channels=1, size=16, strength=-1.0)
 
 
 def test_an_unknown_method_names_the_nearest() -> None:

@@ -1,0 +1,100 @@
+"""Network slimming: channels ranked by their batch-norm scale (Liu et al., 2017, arXiv:1708.06519).
+
+Before pruning, an L1 penalty on the scales drives those of useless channels to zero (see
+:func:`~kdtune.pruning.pruner.regulariser`). Then one threshold over the whole network decides.
+
+Only free channels take part: the outputs of a conv that are read by one batch norm and nothing
+else, and whose removal narrows no residual stream. The original prunes more in residual networks,
+with a layer that selects channels in front of each block.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from kdtune.pruning.filters import dependency_graph, prunable_convs, remove_filters
+from kdtune.pruning.l1_filter import kept_filters
+from kdtune.pruning.pruner import PRUNERS, Cut, Detail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slimming:
+    """Removes the share of all free channels whose batch-norm scales are smallest.
+
+    The share counts free channels alone. A layer that would be emptied keeps its largest channel,
+    so the share removed may fall short at high ratios.
+    """
+
+    by_layer: ClassVar[bool] = False
+
+    def prune(self, model: nn.Module, cut: Cut, example: Tensor) -> Detail:
+        """See :class:`~kdtune.pruning.pruner.Pruner`."""
+        scales = {path: norm.weight.detach() for path, norm in free_norms(model, example).items()}
+        detail = smallest_channels(scales, cut.ratio)
+        remove_filters(model, detail, example)
+        return detail
+
+    def penalised(self, model: nn.Module, example: Tensor) -> list[nn.Parameter]:
+        """The scales that :meth:`prune` ranks."""
+        return [norm.weight for norm in free_norms(model, example).values()]
+
+    def replay(self, model: nn.Module, detail: Detail, example: Tensor) -> None:
+        """See :class:`~kdtune.pruning.pruner.Pruner`."""
+        remove_filters(model, detail, example)
+
+    def finalize(self, model: nn.Module) -> None:
+        """Nothing to do: the channels are gone already."""
+
+
+PRUNERS.register("slimming")(Slimming())
+
+
+def smallest_channels(scales: Mapping[str, Tensor], ratio: float) -> dict[str, list[int]]:
+    """The channels at or below the ``ratio`` quantile of all ``|scale|``, less one per layer.
+
+    Of ``N`` channels, ``int(N * (1 - ratio))`` are above it. Among equal scales the earlier
+    channels go.
+
+    Args:
+        scales: ``(C,)`` per layer.
+        ratio: Share removed, in (0, 1).
+
+    Returns:
+        Ascending indices for each layer that loses any; each keeps at least its largest channel.
+    """
+    sizes = {path: scale.abs().cpu() for path, scale in scales.items()}
+    order = torch.cat(list(sizes.values())).argsort(stable=True)
+    doomed = torch.zeros(len(order), dtype=torch.bool)
+    doomed[order[: len(order) - kept_filters(len(order), ratio)]] = True
+    detail = {}
+    parts = torch.split(doomed, [len(size) for size in sizes.values()])
+    for (path, size), goes in zip(sizes.items(), parts, strict=True):
+        if goes.all():
+            goes[size.argmax()] = False
+        if goes.any():
+            detail[path] = goes.nonzero().flatten().tolist()
+    return detail
+
+
+def free_norms(model: nn.Module, example: Tensor) -> dict[str, _BatchNorm]:
+    """The batch norm behind each conv whose channels are free, by the path of the conv.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    graph = dependency_graph(model, example)
+    norms = {}
+    for path, conv in prunable_convs(model, example).items():
+        readers = [node.module for node in graph.module2node[conv].outputs]
+        if len(readers) == 1 and isinstance(readers[0], _BatchNorm) and readers[0].affine:
+            norms[path] = readers[0]
+    if not norms:
+        raise ValueError(
+            f"slimming needs convs that feed one batch norm alone, '{type(model).__name__}' has "
+            "none; use prune method 'l1_filter' or 'magnitude'"
+        )
+    return norms

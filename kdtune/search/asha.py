@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import DEFAULT_METRIC
 from ray.tune.schedulers import TrialScheduler
 
+from kdtune.search.epochs import EPOCH, epoch_of
 from kdtune.search.idle_actors import IdleActors, unwrapped
 from kdtune.search.rungs import Bracket, milestones
 from kdtune.seeds import derive
@@ -52,6 +53,7 @@ class ASHA(TrialScheduler):
     it, the trial is held: its actor waits, idle. The earliest live trial is never held. If all
     running trials are held and the one they wait for has no actor, they go on after ``patience``
     seconds without it. Otherwise a trial is judged at once against all values recorded so far.
+    A report at epoch 0, as from a warm-up before the schedule, is never judged.
 
     Args:
         metric: The name of the result to compare; may be left to ``tune.run``.
@@ -64,7 +66,7 @@ class ASHA(TrialScheduler):
         seed: See ``brackets``.
         ordered: Whether the cuts must not depend on how long trials take.
         patience: Seconds, see above.
-        time_attr: The name of the result that counts epochs.
+        time_attr: The name of the result that counts epochs; reports without it are counted.
 
     Raises:
         ValueError: If an argument is out of range; the message names the rule.
@@ -84,7 +86,7 @@ class ASHA(TrialScheduler):
         seed: int = 0,
         ordered: bool = True,
         patience: float = 60.0,
-        time_attr: str = "training_iteration",
+        time_attr: str = EPOCH,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         _check_arguments(mode, max_t, grace_period, reduction_factor)
@@ -153,8 +155,8 @@ class ASHA(TrialScheduler):
         """Record the report; continue, stop, or hold the trial until it can be judged."""
         entry = self._entry(trial.trial_id)
         self._waived.discard(trial.trial_id)
-        epoch = result.get(self._time_attr)
-        if not isinstance(epoch, int | float):
+        epoch = epoch_of(result, self._time_attr)
+        if epoch is None or epoch <= 0:
             return str(self.CONTINUE)
         self._record(entry, epoch, result)
         if epoch >= self._max_t or self._is_broken(result):
@@ -168,8 +170,8 @@ class ASHA(TrialScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """A trial is over; its last report counts at its rung like any other."""
-        epoch = result.get(self._time_attr)
-        if isinstance(epoch, int | float):
+        epoch = epoch_of(result, self._time_attr)
+        if epoch is not None:
             self._record(self._entry(trial.trial_id), epoch, result)
         self._forget(trial)
 

@@ -12,7 +12,10 @@ from kdtune.contracts import Scalar
 from kdtune.report.settings import describe
 from kdtune.search.trial_follower import Progress, TrialFollower, guarded, number
 
-METRIC_PREFIXES = ("val/", "train/", "test/", "teacher/", "prune/")
+METRIC_PREFIXES = (
+    *("val/", "train/", "weighted/", "test/"),
+    *("teacher/", "student/", "companion/", "prune/"),
+)
 METRIC_NAMES = ("lr", "time/epoch_s", "images_per_s")
 """What is logged of a report; never Ray's own keys, never the configuration."""
 

@@ -9,12 +9,15 @@ import numpy as np
 from kdtune.config import TEACHER_AXES, ConfigError, TrialConfig, parse
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.data import Dataset
+from kdtune.report.goals import check_goals
 from kdtune.search.deciders import new_sampler, new_scheduler
 from kdtune.search.request import SearchRequest
 from kdtune.search.space import Space
 from kdtune.training.data import load_trial_data
+from kdtune.training.device import resolve_device
+from kdtune.training.pairing import check_networks, check_pruning
 from kdtune.training.teacher import obtain_teacher
-from kdtune.training.trial import check_networks, check_pruning, resolve_device, train_teacher
+from kdtune.training.trial import train_teacher
 
 RESERVED = {
     "role": "it decides itself which networks are tested and published",
@@ -23,7 +26,10 @@ RESERVED = {
 """Keys that would let a search select on what it trains on, or read the test split."""
 
 SAMPLES = 200
-"""Random configurations of a space that are parsed before it is searched."""
+"""Random configurations of a space that are parsed before it is searched, over all arms."""
+
+FEWEST_OF_ARM = 20
+"""Of each arm, where there are many."""
 
 
 def check_request(request: SearchRequest) -> None:
@@ -41,6 +47,7 @@ def check_request(request: SearchRequest) -> None:
             "another --name, or delete it"
         )
     _check_writable(request)
+    check_goals(request.objectives)
     for key in set(RESERVED) & set(request.space.keys()):
         raise ConfigError(f"a search may not set '{key}': {RESERVED[key]}")
     configs = [parse(flat) for flat in _probes(request.space, request.seed)]
@@ -67,7 +74,7 @@ def teacher_pool(space: Space) -> list[TrialConfig]:
 
 
 def _check_parts(configs: Sequence[TrialConfig], dataset: Dataset) -> None:
-    """Check each combination of networks and taps, and each ready-made teacher, once."""
+    """Check each combination of networks and method, and each ready-made teacher, once."""
     seen: set[object] = set()
 
     def first(*combination: object) -> bool:
@@ -78,7 +85,7 @@ def _check_parts(configs: Sequence[TrialConfig], dataset: Dataset) -> None:
     for config in configs:
         teacher = config.teacher
         model = "" if teacher is None else teacher.model
-        if first(config.student, model, config.objective.traits.taps):
+        if first(config.student, model, *_kind(config)):
             check_networks(config, dataset)
         if config.prune_ratio and first(config.student, config.prune, config.prune_ratio):
             check_pruning(config, dataset)
@@ -86,17 +93,30 @@ def _check_parts(configs: Sequence[TrialConfig], dataset: Dataset) -> None:
             obtain_teacher(config, resolve_device("auto"), train_teacher)
 
 
+def _kind(config: TrialConfig) -> tuple[object, ...]:
+    """What of a method and its schedule decides whether networks can serve it.
+
+    A real number does so only by way of the traits: it need not be tried again and again.
+    """
+    fields = config.objective.model_dump().values()
+    chosen = tuple(value for value in fields if not isinstance(value, float))
+    schedule = (config.train.epochs, config.train.schedule, config.train.milestones)
+    phase = config.prune.phase if config.prune_ratio else None
+    return config.method, config.objective.traits, chosen, schedule, phase
+
+
 def _probes(space: Space, seed: int) -> Iterator[FlatConfig]:
     rng = np.random.default_rng(seed)
     yield from (space.recipe_config(recipe) for recipe in space.recipes)
-    yield from (space.sample(rng) for _ in range(SAMPLES))
+    each = max(FEWEST_OF_ARM, SAMPLES // len(space.arms))
+    yield from (space.sample(rng, arm) for arm in space.arm_names for _ in range(each))
 
 
 def _teacher_combinations(space: Space) -> Iterator[dict[str, Scalar]]:
     """A full configuration for each combination of the teacher's axes, arm by arm."""
-    for method in space.methods():
-        axes = space.active(method)
-        base = space.config(method, {key: axis.grid(1)[0] for key, axis in axes.items()})
+    for arm in space.arm_names:
+        axes = space.active(arm)
+        base = space.config(arm, {key: axis.grid(1)[0] for key, axis in axes.items()})
         taught = [key for key in axes if key in TEACHER_AXES or key.startswith("teacher.")]
         options = [axes[key].values() for key in taught]
         finite = [values for values in options if values is not None]

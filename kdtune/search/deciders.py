@@ -5,9 +5,9 @@ import math
 from ray.tune.schedulers import TrialScheduler
 
 from kdtune.config import TrainSettings
-from kdtune.search.request import METRIC, MODE, SearchRequest
+from kdtune.search.request import SearchRequest
 from kdtune.search.samplers import SpaceSampler, make_sampler
-from kdtune.search.schedulers import make_scheduler
+from kdtune.search.schedulers import SCHEDULERS, make_scheduler
 from kdtune.search.space import Space
 
 
@@ -15,13 +15,13 @@ def new_sampler(request: SearchRequest, *, max_concurrent: int) -> SpaceSampler:
     """The sampler that ``request`` names.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is none of that name, or it takes a single objective.
     """
     return make_sampler(
         request.sampler,
         request.space,
-        metric=METRIC,
-        mode=MODE,
+        metric=[goal.metric for goal in request.objectives],
+        mode=[goal.mode for goal in request.objectives],
         seed=request.seed,
         max_concurrent=max_concurrent,
         ordered=request.ordered,
@@ -32,13 +32,20 @@ def new_scheduler(request: SearchRequest) -> TrialScheduler:
     """The scheduler that ``request`` names, for the longest trials of its space.
 
     Raises:
-        ValueError: If there is none of that name, or its settings do not fit the trials.
+        ValueError: If there is none of that name, its settings do not fit the trials, or it would
+            cut trials of a search with several objectives.
     """
+    name, goals = request.scheduler, request.objectives
+    if len(goals) > 1 and name in SCHEDULERS and name != "none":
+        raise ValueError(
+            f"scheduler '{name}' cuts trials by one metric, which takes away parts of the front; "
+            f"with {len(goals)} objectives use --scheduler none"
+        )
     epochs = _full_epochs(request.space)
     return make_scheduler(
-        request.scheduler,
-        metric=METRIC,
-        mode=MODE,
+        name,
+        metric=request.goal.metric,
+        mode=request.goal.mode,
         max_t=epochs,
         grace_period=request.grace_period or math.ceil(epochs / 5),
         reduction_factor=request.reduction_factor,

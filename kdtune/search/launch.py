@@ -12,7 +12,7 @@ from kdtune.search.callbacks import ProgressCallback, RunLabel, TrackingCallback
 from kdtune.search.checks import check_request, teacher_pool
 from kdtune.search.cluster import Share, connected
 from kdtune.search.deciders import new_sampler, new_scheduler
-from kdtune.search.finalists import Arm, arms, seeded
+from kdtune.search.finalists import Arm, arms, distinct, seeded
 from kdtune.search.legs import Leg, Relay, RelayScheduler
 from kdtune.search.listed import ListedConfigs
 from kdtune.search.outcomes import Outcome, OutcomeCallback
@@ -22,8 +22,8 @@ from kdtune.search.schedulers import make_scheduler
 from kdtune.search.tuning import Interruption, run_tune, stopped_by_signals
 from kdtune.teachers.store import TeacherStore, key_of
 from kdtune.tracking import MLflowSink
+from kdtune.training.device import resolve_device
 from kdtune.training.teacher import identity_of
-from kdtune.training.trial import resolve_device
 from trainables import Distill
 
 TEACHERS, TRIALS, FINALISTS = "Teachers", "Search", "Finalists"
@@ -45,7 +45,7 @@ class SearchResult:
     Attributes:
         teachers: Those that had to be trained.
         trials: In the order in which they were suggested.
-        finals: Finalists and baselines, seed by seed.
+        finals: Finalists and baselines, seed by seed; a run that serves two arms is listed twice.
     """
 
     teachers: Sequence[Outcome] = ()
@@ -134,6 +134,7 @@ class _Search:
         self.sampler = new_sampler(request, max_concurrent=share.concurrency)
         self.scheduler = new_scheduler(request)
         self._teachers = self._missing_teachers()
+        self._final_arms: list[Arm] = []
         self._final_runs: list[tuple[Arm, FlatConfig]] = []
         self._begun: list[Leg] = []
 
@@ -160,11 +161,16 @@ class _Search:
     def result(self) -> SearchResult:
         """The outcomes of all legs that have begun."""
         ends = {leg.title: list(map(self.record.outcome, leg.trial_ids)) for leg in self._begun}
-        finals = zip(self._final_runs, ends.get(FINALISTS, []), strict=False)
+        finals = list(zip(self._final_runs, ends.get(FINALISTS, []), strict=False))
         return SearchResult(
             teachers=[end for end in ends.get(TEACHERS, []) if end],
             trials=[end for end in ends.get(TRIALS, []) if end],
-            finals=[FinalRun(arm=arm, outcome=end) for (arm, _), end in finals if end],
+            finals=[
+                FinalRun(arm=arm, outcome=end)
+                for arm in self._final_arms
+                for (run, _), end in finals
+                if end and run.label == (arm.same_as or arm.label)
+            ],
         )
 
     def _teacher_leg(self) -> Leg:
@@ -194,13 +200,17 @@ class _Search:
         def label(place: int) -> RunLabel:
             arm, config = self._final_runs[place]
             name = f"{arm.label}, seed {config['seed']}"
-            return RunLabel(name=name, kind=arm.kind, tags={"arm": arm.label})
+            also = [other.label for other in self._final_arms if other.same_as == arm.label]
+            tags = {"arm": arm.label, **({"also": ", ".join(also)} if also else {})}
+            return RunLabel(name=name, kind=arm.kind, tags=tags)
 
         best = finalist_configs(self.result().trials, self.request.finalists)
         seeds = [self.request.seed + 1 + i for i in range(self.request.finalist_seeds)]
+        self._final_arms = arms(best, fixed=self.request.space.fixed) if best else []
         self._final_runs = [
             (arm, config)
-            for arm in (arms(best) if best else [])
+            for arm in self._final_arms
+            if not arm.same_as
             for config in seeded(arm, seeds=seeds, train_on=self.request.finalists_on)
         ]
         return self._listed(FINALISTS, [config for _, config in self._final_runs], label)
@@ -230,7 +240,7 @@ def _device_type(name: str) -> str:
 
 
 def finalist_configs(trials: Sequence[Outcome], count: int) -> list[FlatConfig]:
-    """Configurations of the ``count`` best finished trials; ties go to the earlier trial."""
+    """The ``count`` best configurations of finished trials; ties go to the earlier trial."""
     finished = [t for t in trials if t.kind == "finished" and t.value is not None]
     ranked = sorted(finished, key=lambda t: -(t.value or 0.0))
-    return [trial.config for trial in ranked[:count]]
+    return distinct([trial.config for trial in ranked])[:count]

@@ -19,6 +19,7 @@ from ray.air.constants import TRAINING_ITERATION
 
 from kdtune.contracts import Scalar
 from kdtune.registry import nearest
+from kdtune.search.epochs import epoch_of
 from kdtune.search.order import VirtualClock
 from kdtune.search.samplers import Result, SpaceSampler
 from kdtune.search.space import Space
@@ -49,6 +50,9 @@ ENGINES: Mapping[str, Callable[[int, int], BaseSampler]] = {
 }
 """Optuna's samplers by name: from a 32-bit seed and the number of arms of the space."""
 
+SINGLE = ("cmaes",)
+"""Those of them that Optuna refuses to run with several objectives."""
+
 
 @dataclass
 class _Record:
@@ -56,7 +60,7 @@ class _Record:
 
     index: int
     trial: optuna.Trial
-    values: dict[int, float] = field(default_factory=dict)
+    values: dict[int, tuple[float, ...]] = field(default_factory=dict)
     state: TrialState | None = None
 
 
@@ -79,6 +83,9 @@ class OptunaSampler(SpaceSampler):
     searches ranges that all arms share and draws the rest at random; it, ``gp`` and ``nsga2``
     learn from complete trials only, so they are best without cuts.
 
+    With several objectives a trial is told as complete with its last values, or as failed: Optuna
+    takes intermediate values of one objective only, and a trial that was stopped says nothing.
+
     Args:
         space: The space to draw from.
         engine: ``tpe``, ``cmaes``, ``gp`` or ``nsga2``.
@@ -87,7 +94,7 @@ class OptunaSampler(SpaceSampler):
         **settings: As for :class:`SpaceSampler`.
 
     Raises:
-        ValueError: On an unknown engine.
+        ValueError: On an unknown engine, or one that takes a single objective.
     """
 
     def __init__(
@@ -102,15 +109,20 @@ class OptunaSampler(SpaceSampler):
         super().__init__(space, **settings)
         if engine not in ENGINES:
             raise ValueError(f"unknown Optuna sampler '{engine}'{nearest(engine, ENGINES)}")
+        if len(self.objectives) > 1 and engine in SINGLE:
+            raise ValueError(
+                f"sampler '{engine}' takes one objective, as Optuna's CMA-ES ranks by one value, "
+                f"got {', '.join(map(str, self.objectives))}; use tpe, nsga2, gp, random or grid"
+            )
         self.engine = engine
         self.max_t = max_t
         self._clock = VirtualClock(self.max_concurrent) if ordered else None
         self._records: dict[str, _Record] = {}
         self._ids: list[str] = []
-        with _quiet():
+        with quiet():
             sampler = ENGINES[engine](derive(self.seed, "optuna") % 2**32, len(space.arms))
             self.study = optuna.create_study(
-                direction="maximize" if self._mode == "max" else "minimize", sampler=sampler
+                directions=[f"{goal.mode}imize" for goal in self.objectives], sampler=sampler
             )
             for point in space.points_to_evaluate():
                 self.study.enqueue_trial(point)
@@ -123,16 +135,16 @@ class OptunaSampler(SpaceSampler):
         return True
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keep the trial's value of this epoch for when it is over."""
+        """Keep the trial's values of this epoch for when it is over; a warm-up has none."""
         record = self._records.get(trial_id)
-        epoch = _number(result.get(TRAINING_ITERATION))
+        epoch, reports = epoch_of(result), _number(result.get(TRAINING_ITERATION))
         if record is None or record.state is not None or epoch is None:
             return
-        value = _number(result.get(self.objective))
-        if value is not None:
-            record.values[int(epoch)] = value
-        if self._clock is not None:
-            self._clock.saw(record.index, int(epoch))
+        values = tuple(v for v in map(_number, self._given(result)) if v is not None)
+        if len(values) == len(self.objectives) and epoch > 0:
+            record.values[int(epoch)] = values
+        if self._clock is not None and reports is not None:
+            self._clock.saw(record.index, int(reports))
 
     def on_trial_complete(self, trial_id: str, result: Result = None, error: bool = False) -> None:
         """Settle how the trial ended; tell Optuna now, or when the virtual clock says so."""
@@ -162,7 +174,7 @@ class OptunaSampler(SpaceSampler):
         if self._clock is not None:
             for index in self._clock.begin().known:
                 self._tell(self._records[self._ids[index]])
-        with _quiet():
+        with quiet():
             trial = self.study.ask()
             config = self.space.suggest(trial)
         self._records[trial_id] = _Record(self._count, trial)
@@ -170,12 +182,11 @@ class OptunaSampler(SpaceSampler):
         return config
 
     def _outcome(self, record: _Record, result: Mapping[str, Any], error: bool) -> TrialState:
-        value = result.get(self.objective)
-        if error or result.get("diverged") or (value is not None and _number(value) is None):
+        given = self._given(result)
+        broken = any(value is not None and _number(value) is None for value in given)
+        if error or result.get("diverged") or broken or not record.values:
             return TrialState.FAIL
-        if not record.values:
-            return TrialState.FAIL
-        if value is None:  # no last report: the trial was stopped from outside
+        if None in given:  # no last report: the trial was stopped from outside
             return TrialState.FAIL if result.get("finished") else TrialState.PRUNED
         if "finished" in result:
             finished = bool(result["finished"])
@@ -185,13 +196,18 @@ class OptunaSampler(SpaceSampler):
 
     def _tell(self, record: _Record) -> None:
         assert record.state is not None
-        for epoch, value in sorted(record.values.items()):
-            record.trial.report(value, epoch)
-        last = None
-        if record.state is TrialState.COMPLETE:
-            last = record.values[max(record.values)]
-        with _quiet():
-            self.study.tell(record.trial, last, record.state)
+        state, several = record.state, len(self.objectives) > 1
+        if several and state is TrialState.PRUNED:
+            state = TrialState.FAIL
+        for epoch, values in () if several else sorted(record.values.items()):
+            record.trial.report(values[0], epoch)
+        last = record.values[max(record.values)] if state is TrialState.COMPLETE else None
+        with quiet():
+            self.study.tell(record.trial, last, state)
+
+    def _given(self, result: Mapping[str, Any]) -> list[Any]:
+        """What a report says of each objective."""
+        return [result.get(goal.metric) for goal in self.objectives]
 
 
 def _number(value: object) -> float | None:
@@ -204,7 +220,7 @@ def _number(value: object) -> float | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep Optuna's notes on studies and its experimental arguments off the console."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

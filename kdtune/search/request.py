@@ -1,15 +1,13 @@
 """What a user asks of a search."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, InstanceOf
+from pydantic import Field, InstanceOf, model_validator
 
+from kdtune.report.goals import ACCURACY, Goal
 from kdtune.search.space import Space
 from kdtune.settings import Settings
-
-METRIC = "val/accuracy"
-MODE: Literal["max", "min"] = "max"
 
 
 class SearchRequest(Settings):
@@ -23,7 +21,9 @@ class SearchRequest(Settings):
         experiment: MLflow experiment that the search joins.
         command: What was typed, for the record.
         trials: How many configurations are tried.
-        sampler, scheduler: Their names.
+        objectives: What for; the first is the one that single numbers are of.
+        sampler: Its name.
+        scheduler: Its name; by default ``asha``, and ``none`` with several objectives.
         grace_period: Epochs before any trial is cut; None for a fifth of a full trial's, which
             gives two rungs with the usual reduction factor.
         reduction_factor: One in so many trials passes a rung.
@@ -45,6 +45,7 @@ class SearchRequest(Settings):
     experiment: str
     command: str = ""
     trials: Annotated[int, Field(ge=1)] = 20
+    objectives: tuple[InstanceOf[Goal], ...] = (ACCURACY,)
     sampler: str = "tpe"
     scheduler: str = "asha"
     grace_period: Annotated[int, Field(ge=1)] | None = None
@@ -59,6 +60,19 @@ class SearchRequest(Settings):
     address: str = ""
     ordered: bool = True
     time_budget_s: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_scheduler(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("scheduler") is None:
+            several = len(given.get("objectives", ())) > 1
+            return {**given, "scheduler": "none" if several else "asha"}
+        return given
+
+    @property
+    def goal(self) -> Goal:
+        """The first objective."""
+        return self.objectives[0]
 
     @property
     def folder(self) -> Path:

@@ -13,6 +13,7 @@ from kdtune.config import TEACHER_TRAINING, ConfigError, decode, known_keys
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.data import absolute_name
 from kdtune.registry import nearest
+from kdtune.report.goals import goal_of
 from kdtune.search.request import SearchRequest
 from kdtune.search.space import Arm, Space, load
 from kdtune.tracking import resolve_tracking_uri
@@ -30,6 +31,7 @@ def build_request(
     gpus_per_trial: float | None,
     cpus_per_trial: int,
     seed: int,
+    objectives: Sequence[str] = (),
     **fields: Any,
 ) -> SearchRequest:
     """Apply all overrides to a space and fill in what was left open.
@@ -40,10 +42,11 @@ def build_request(
         settings: Texts ``KEY=VALUE``; they win over shortcuts.
         name, tracking_uri, experiment, gpus_per_trial: None for the default.
         storage, cpus_per_trial, seed: As in :class:`SearchRequest`.
+        objectives: As in :func:`kdtune.report.goals.goal_of`; none for the default.
         **fields: Its other fields.
 
     Raises:
-        ValueError: On an unknown space, key or value.
+        ValueError: On an unknown space, key, value or objective.
     """
     space = load(space_name)
     gpus = float(torch.cuda.is_available()) if gpus_per_trial is None else gpus_per_trial
@@ -56,6 +59,8 @@ def build_request(
         **_typed(space, settings),
     }
     space = _settled(space, overrides)
+    if objectives:
+        fields["objectives"] = tuple(map(goal_of, objectives))
     dataset = str(space.fixed["dataset"])
     started = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
     try:
@@ -99,8 +104,10 @@ def _typed(space: Space, settings: Sequence[str]) -> dict[str, Scalar]:
         if not equals:
             raise ConfigError(f"--set takes KEY=VALUE, got '{text}'")
         texts[key.strip()] = value.strip()
-    methods = [texts["method"]] if "method" in texts else space.methods()
-    typed: dict[str, Scalar] = {}
+    arm = texts.pop("arm", None)
+    own = space.methods() if arm is None else [space.arm(arm).method]
+    methods = [texts["method"]] if "method" in texts else own
+    typed: dict[str, Scalar] = {} if arm is None else {"arm": arm}
     for key, value in texts.items():
         method = next((m for m in methods if key in known_keys(m)), None)
         if method is None:
@@ -114,11 +121,12 @@ def _typed(space: Space, settings: Sequence[str]) -> dict[str, Scalar]:
 
 def _with_arm_keys(space: Space, overrides: FlatConfig) -> Space:
     """The space with the keys that only some methods know given to the arms of those methods."""
-    known = {method: set(known_keys(method)) for method in space.methods()}
+    known = {method: {*known_keys(method), "arm"} for method in space.methods()}
 
     def own(arm: Arm) -> Arm:
         keys = {k for k in overrides if not all(k in keys for keys in known.values())}
-        new = (keys & known[arm.method]) - {*arm.axes, *space.axes, *space.fixed}
+        new = (keys & known[arm.method]) - {*arm.axes, *arm.fixed, *space.axes, *space.fixed}
+        new = {key for key in new if not arm.lacks(key)}
         return replace(arm, fixed={**arm.fixed, **{key: overrides[key] for key in new}})
 
     return replace(space, arms=tuple(map(own, space.arms)))
@@ -136,7 +144,7 @@ def _without_teacher_axes(space: Space) -> Space:
         return {key: value for key, value in values.items() if key not in TEACHER_TRAINING}
 
     served = [r for r in space.recipes if all(r.values.get(k, v) == v for k, v in plain.items())]
-    recipes = {repr(kept(r.values)): replace(r, values=kept(r.values)) for r in served}
+    recipes = {repr((r.arm, kept(r.values))): replace(r, values=kept(r.values)) for r in served}
     return replace(
         space,
         fixed=kept(space.fixed),

@@ -8,7 +8,7 @@ would end the whole search when one trial's report lacks it.
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ray.tune.experiment import Trial
@@ -17,11 +17,11 @@ from ray.tune.search import Searcher
 
 from kdtune.contracts import Scalar
 from kdtune.registry import nearest
+from kdtune.report.goals import Goal, Mode
 from kdtune.search.space import Space
 from kdtune.search.trial_follower import GuardedCallback, guarded
 from kdtune.seeds import derive
 
-Mode = Literal["max", "min"]
 Result = dict[str, Any] | None
 
 
@@ -30,27 +30,30 @@ class SpaceSampler(Searcher, ABC):
 
     Args:
         space: The space to draw from.
-        metric: The name of the result to optimise.
-        mode: ``"max"`` or ``"min"``.
+        metric: The name of the result to optimise; a list for several objectives.
+        mode: ``"max"`` or ``"min"``; as many as metrics.
         seed: Fixes all draws.
         max_concurrent: How many trials may live at once. Tune's ``max_concurrent_trials``, where
             given, takes its place.
+
+    Raises:
+        ValueError: If a mode is unknown, metrics and modes are not alike in number, a metric is
+            given twice, or ``max_concurrent`` is below 1.
     """
 
     def __init__(
         self,
         space: Space,
         *,
-        metric: str = "val/accuracy",
-        mode: Mode = "max",
+        metric: str | Sequence[str] = "val/accuracy",
+        mode: Mode | Sequence[Mode] = "max",
         seed: int = 0,
         max_concurrent: int = 4,
     ) -> None:
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode must be 'max' or 'min', got '{mode}'")
         if max_concurrent < 1:
             raise ValueError(f"max_concurrent must be >= 1, got {max_concurrent}")
-        super().__init__(metric=metric, mode=mode)
+        self.objectives = _goals(metric, mode)
+        super().__init__(metric=self.objectives[0].metric, mode=self.objectives[0].mode)
         self.space = space
         self.seed = seed
         self.max_concurrent = max_concurrent
@@ -59,13 +62,8 @@ class SpaceSampler(Searcher, ABC):
 
     @property
     def metric(self) -> str:
-        """What Tune should look for in every report: nothing. The real name is ``objective``."""
+        """What Tune should look for in every report: nothing; see ``objectives``."""
         return DEFAULT_METRIC
-
-    @property
-    def objective(self) -> str:
-        """The name of the result that this sampler optimises."""
-        return str(self._metric)
 
     @property
     def open_trials(self) -> Collection[str]:
@@ -111,8 +109,8 @@ class SpaceSampler(Searcher, ABC):
             ValueError: If Tune was given another metric or mode than this sampler.
         """
         for kind, theirs, ours in (
-            ("metric", metric, self.objective),
-            ("mode", mode, self._mode),
+            ("metric", metric, self.objectives[0].metric),
+            ("mode", mode, self.objectives[0].mode),
         ):
             if theirs not in (None, ours, DEFAULT_METRIC):
                 raise ValueError(
@@ -212,8 +210,8 @@ def make_sampler(
     name: str,
     space: Space,
     *,
-    metric: str = "val/accuracy",
-    mode: Mode = "max",
+    metric: str | Sequence[str] = "val/accuracy",
+    mode: Mode | Sequence[Mode] = "max",
     seed: int = 0,
     max_concurrent: int = 4,
     ordered: bool = True,
@@ -224,8 +222,8 @@ def make_sampler(
     Args:
         name: Which one; the last four are Optuna's.
         space: The space to draw from.
-        metric: The name of the result to optimise.
-        mode: ``"max"`` or ``"min"``.
+        metric: The name of the result to optimise; a list for several, of all but ``cmaes``.
+        mode: ``"max"`` or ``"min"``; as many as metrics.
         seed: Fixes all draws.
         max_concurrent: How many trials may live at once.
         ordered: Whether the same seed gives the same suggestions however long trials take, at
@@ -233,7 +231,8 @@ def make_sampler(
         max_t: Epochs of a full trial, for trainables that do not report ``finished``.
 
     Raises:
-        ValueError: On an unknown name; the message names the nearest and all choices.
+        ValueError: On an unknown name, which the message answers with the nearest and all
+            choices, or one that takes a single objective.
     """
     from kdtune.search.optuna_sampler import ENGINES, OptunaSampler
 
@@ -249,3 +248,13 @@ def make_sampler(
     if name in ENGINES:
         return OptunaSampler(space, engine=name, ordered=ordered, max_t=max_t, **common)
     raise ValueError(f"unknown sampler '{name}'{nearest(name, (*plain, *ENGINES))}")
+
+
+def _goals(metric: str | Sequence[str], mode: Mode | Sequence[Mode]) -> tuple[Goal, ...]:
+    metrics = [metric] if isinstance(metric, str) else list(metric)
+    modes: list[Any] = [mode] if isinstance(mode, str) else list(mode)
+    if not metrics or len(metrics) != len(modes):
+        raise ValueError(f"each metric needs a mode, got {metrics} and {modes}")
+    if len(set(metrics)) < len(metrics):
+        raise ValueError(f"each objective is given once, got {metrics}")
+    return tuple(Goal(name, way) for name, way in zip(metrics, modes, strict=True))

@@ -12,6 +12,7 @@ from ray.tune.schedulers import (
 
 from kdtune.registry import nearest
 from kdtune.search.asha import ASHA
+from kdtune.search.epochs import EPOCH, epoch_of
 from kdtune.search.idle_actors import IdleActors
 from kdtune.search.rungs import milestones
 
@@ -32,11 +33,30 @@ class FIFO(FIFOScheduler):
 
 
 class MedianStopping(FIFO, MedianStoppingRule):
-    """Ray's median rule, with idle actors kept; ``settings`` are those of the rule."""
+    """Ray's median rule over epochs of the schedule, with idle actors kept.
+
+    Args:
+        **settings: Those of the rule, bar ``time_attr``.
+    """
 
     def __init__(self, **settings: Any) -> None:
-        MedianStoppingRule.__init__(self, **settings)
+        MedianStoppingRule.__init__(self, time_attr=EPOCH, **settings)
         self._idle_actors = IdleActors()
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Continue or stop the trial; a report of a warm-up is not looked at."""
+        epoch = epoch_of(result)
+        if not epoch:
+            return str(self.CONTINUE)
+        dated = {**result, EPOCH: epoch}
+        return str(MedianStoppingRule.on_trial_result(self, tune_controller, trial, dated))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """A trial is over; its last report counts if it can be compared."""
+        epoch = epoch_of(result)
+        if epoch and self._metric in result:
+            dated = {**result, EPOCH: epoch}
+            MedianStoppingRule.on_trial_complete(self, tune_controller, trial, dated)
 
 
 def make_scheduler(
@@ -56,7 +76,7 @@ def make_scheduler(
     ``asha`` is :class:`~kdtune.search.asha.ASHA`; ``hyperband`` is the same over all brackets,
     asynchronous Hyperband (Li et al., 2020, arXiv:1810.05934), as Ray's own needs more live trials
     than there are places; ``median`` is Ray's, whose cuts depend on how fast trials run; ``none``
-    runs every trial to its end.
+    runs every trial to its end. Epochs are those of the schedule: a warm-up is not judged.
 
     Args:
         name: Which one.
@@ -72,11 +92,7 @@ def make_scheduler(
     Raises:
         ValueError: On an unknown name; the message names the nearest and all choices.
     """
-    compared: dict[str, Any] = {
-        "metric": metric,
-        "mode": mode,
-        "time_attr": "training_iteration",
-    }
+    compared: dict[str, Any] = {"metric": metric, "mode": mode}
 
     def halving(brackets: int) -> ASHA:
         return ASHA(

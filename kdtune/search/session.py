@@ -15,6 +15,7 @@ from kdtune.report.finalists import ArmResult, finalist_rows
 from kdtune.report.finalists import finalists as finalist_table
 from kdtune.report.leaderboard import Row, leaderboard, leaderboard_rows
 from kdtune.report.progress import Display
+from kdtune.search.finalists import PUBLISHED
 from kdtune.search.launch import FinalRun, SearchBroken, SearchResult, launch
 from kdtune.search.request import SearchRequest
 from kdtune.search.tuning import Interruption, stopped_by_signals
@@ -50,6 +51,8 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
     console = console or Console()
     for recipe in request.space.dropped:
         _say(console, f"Not tried, as the overrides contradict it: {recipe.name}")
+    for arm in request.space.dropped_arms:
+        _say(console, f"Not searched, as the overrides contradict it: arm {arm.name}")
     interruption = Interruption()
     sink = _sink(request)
     broken: BaseException | None = None
@@ -92,7 +95,7 @@ def trial_rows(result: SearchResult) -> list[Row]:
 
 
 def arm_results(result: SearchResult) -> list[ArmResult]:
-    """Test accuracies per arm, the teacher of the first finalist last."""
+    """Test accuracies per arm, last the teacher of the first arm that has one."""
     runs: dict[str, list[FinalRun]] = {}
     for run in result.finals:
         runs.setdefault(run.arm.label, []).append(run)
@@ -100,14 +103,15 @@ def arm_results(result: SearchResult) -> list[ArmResult]:
         ArmResult(
             arm=label,
             config=own[0].arm.config,
+            same_as=own[0].arm.same_as,
             values=_reported(own, "test/accuracy"),
             runs=len(own),
         )
         for label, own in runs.items()
     ]
-    taught = _reported(runs.get("finalist 1", []), "teacher/test_accuracy")
-    teacher = [ArmResult(arm="teacher", values=taught[:1], runs=1)] if taught else []
-    return [*arms, *teacher]
+    taught = [_reported(own, "teacher/test_accuracy") for own in runs.values()]
+    teacher = [ArmResult(arm="teacher", values=each[:1], runs=1) for each in taught if each]
+    return [*arms, *teacher[:1]]
 
 
 def _reported(runs: Sequence[FinalRun], metric: str) -> list[float]:
@@ -178,8 +182,10 @@ def _show(console: Console, result: SearchResult, arms: Sequence[ArmResult]) -> 
         console.print(leaderboard(trial_rows(result)))
     if arms:
         console.print(finalist_table(arms))
-    failed = [*result.teachers, *result.trials, *(run.outcome for run in result.finals)]
-    errors = [outcome for outcome in failed if outcome.error]
+        if PUBLISHED not in {arm.arm for arm in arms}:
+            _say(console, "Without a published recipe: nothing says which teacher it would have.")
+    ended = [*result.teachers, *result.trials, *(run.outcome for run in result.finals)]
+    errors = list({end.trial_id: end for end in ended if end.error}.values())
     if errors:
         last = errors[0].error.strip().splitlines()[-1]
         _say(console, f"{len(errors)} runs failed; the first said: {last}")

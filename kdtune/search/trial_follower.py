@@ -15,6 +15,8 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from kdtune.search.epochs import epoch_of
+
 ERROR_CHARACTERS = 2000
 logger = logging.getLogger(__name__)
 
@@ -40,8 +42,9 @@ class Progress:
 
     Attributes:
         index: Place of the trial in the order of creation, from 0.
-        epoch: The last one reported, from 1; 0 before any report.
-        value: The metric in the last report; None if it had none.
+        iteration: Reports so far.
+        epoch: The last one reported, from 1; 0 before any report and during a warm-up.
+        value: The metric in the last report; None if it had none, or was one of a warm-up.
         best: Best finite value of the metric.
         best_epoch: Where that was.
         ended: Whether the last report said that it was the last planned one.
@@ -49,6 +52,7 @@ class Progress:
     """
 
     index: int = 0
+    iteration: int = 0
     epoch: int = 0
     value: float | None = None
     best: float | None = None
@@ -57,18 +61,19 @@ class Progress:
     diverged: bool = False
 
     def read(self, result: Mapping[str, Any], metric: str, mode: str) -> bool:
-        """Take one report; False if it repeats an epoch, as a trial that was retried does."""
-        epoch = int(result["training_iteration"])
-        if epoch <= self.epoch:
+        """Take one report; False if it repeats an earlier one, as a retried trial does."""
+        iteration = int(result["training_iteration"])
+        if iteration <= self.iteration:
             return False
-        self.epoch = epoch
+        self.iteration = iteration
+        self.epoch = int(epoch_of(result) or 0)
         # A trainable that says nothing of its plan is taken to have ended as planned.
         self.ended = bool(result.get("finished", True))
         self.diverged = bool(result.get("diverged", False))
-        value = number(result.get(metric))
+        value = number(result.get(metric)) if self.epoch else None
         self.value = value
         if value is not None and math.isfinite(value) and self._improves(value, mode):
-            self.best, self.best_epoch = value, epoch
+            self.best, self.best_epoch = value, self.epoch
         return True
 
     def _improves(self, value: float, mode: str) -> bool:
@@ -110,7 +115,7 @@ class TrialFollower(GuardedCallback):
         """A trial begins; called again after a restart of the driver."""
 
     def reported(self, trial_id: str, result: Mapping[str, Any], progress: Progress) -> None:
-        """A trial finished an epoch."""
+        """A trial finished an epoch, of its warm-up while ``progress.epoch`` is 0."""
 
     def ended(self, trial_id: str, outcome: str, progress: Progress, error: str) -> None:
         """A trial is over; ``error`` is empty unless it failed."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kdtune.contracts import Scalar
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when code changes what a teacher's configuration means; part of every key."""
 
 _ELSEWHERE = (

@@ -13,6 +13,8 @@ def load_trial_data(config: TrialConfig) -> Dataset:
         seed=data.seed,
         val_fraction=data.val_fraction,
         train_limit=data.train_limit,
+        label_noise=data.label_noise,
+        imbalance=data.imbalance,
         flip=data.flip,
         image_column=data.image_column,
         label_column=data.label_column,

@@ -1,73 +1,205 @@
-"""One training epoch, for any objective."""
+"""One training epoch, for any method."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kdtune.contracts import Batch, Outputs
+from kdtune.contracts import Batch, Outputs, Step
 from kdtune.models import run
-from kdtune.objectives import Objective
+from kdtune.objectives import Objective, Team
+from kdtune.seeds import generator
+from kdtune.training.batch_norm import batch_statistics
+from kdtune.training.pick import Picked, label_disagreement, pick
+from kdtune.training.plan import Phase
 from kdtune.views import ViewStream
+
+Draws = Callable[[str], torch.Generator]
+ON_MIXED = "_mixed"
+"""What marks a term that is computed on mixed images besides the plain ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """Sample means over an epoch: the weighted loss and each raw term that was computed."""
+    """Sample means over an epoch: the weighted loss and each raw term that was computed.
+
+    Attributes:
+        loss: What was minimised.
+        terms: Raw terms and other sample means, by name; ``_mixed`` marks those of mixed images.
+        weights: Of the terms, as far as they are not 0.
+        images: How many were trained on.
+    """
 
     loss: float
     terms: Mapping[str, float]
+    weights: Mapping[str, float]
     images: int
 
+    def metrics(self) -> dict[str, float]:
+        """Flat: each mean, and each term times its weight."""
+        shares = {n: _weight(self.weights, n) for n in self.terms if _is_term(n, self.weights)}
+        return {
+            "train/loss": self.loss,
+            **{f"train/{name}": value for name, value in self.terms.items()},
+            **{f"weighted/{name}": w * self.terms[name] for name, w in shares.items()},
+        }
 
-def train_epoch(
-    *,
-    student: nn.Module,
-    teacher: nn.Module | None,
-    objective: Objective,
-    optimizer: Optimizer,
-    stream: ViewStream,
-    epoch: int,
-    learning_rate: Callable[[float], float],
-) -> EpochResult:
-    """Train ``student`` for one epoch of ``stream``.
 
-    Args:
-        student: Put in train mode at the top.
+@dataclass(kw_only=True)
+class Lesson:
+    """Everything that one phase of a trial trains with.
+
+    Attributes:
+        phase: Its method and rates.
+        student: The network or team; put in train mode at the top of every epoch.
         teacher: Frozen, in eval mode; run only while a term that needs it has weight.
-        objective: Names the terms, their weights in this epoch, and the taps.
-        optimizer: Its learning rate is set before each step.
+        companion: See ``Objective.companion``.
+        optimizer: Over both; its rate is set before each step.
         stream: The views; the same in every trial of a search.
-        epoch: From 0.
-        learning_rate: Rate at a fractional epoch.
+        seed: Of whatever the method draws in a step.
+        after_backward: Called between the gradients and the step, e.g. to add a penalty's.
     """
-    student.train()
-    weights = {name: w for name, w in objective.weights(epoch).items() if w != 0}
-    guided = teacher is not None and any(name != "ce" for name in weights)
-    taps = objective.traits.taps if guided else ()
-    sums: dict[str, Tensor] = {}
-    images = 0
-    for step, batch in enumerate(stream.epoch(epoch)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(epoch + step / stream.steps_per_epoch)
-        seen = _look(teacher, batch, taps) if guided else None
-        outputs = run(student, batch.images, taps)
-        terms = {name: objective.term(name, batch, outputs, seen) for name in weights}
-        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        size = len(batch.labels)
-        images += size
-        for name, value in {"loss": loss, **terms}.items():
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * size
-    means = {name: value.item() / images for name, value in sums.items()}
-    return EpochResult(loss=means.pop("loss"), terms=means, images=images)
+
+    phase: Phase
+    student: nn.Module
+    teacher: nn.Module | None
+    companion: nn.Module | None
+    optimizer: Optimizer
+    stream: ViewStream
+    seed: int
+    after_backward: Callable[[], None] = field(default=lambda: None)
+
+    @property
+    def objective(self) -> Objective:
+        """The method."""
+        return self.phase.objective
+
+    def epoch(self, epoch: int) -> EpochResult:
+        """Train one epoch, counted from 0 over the whole trial."""
+        self.student.train()
+        if self.companion is not None:
+            self.companion.train()
+        moment = self.phase.moment(epoch)
+        weights = {name: w for name, w in self.objective.weights(moment).items() if w != 0}
+        sums: dict[str, Tensor] = {}
+        images = 0
+        for step, batch in enumerate(self.stream.epoch(epoch)):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.phase.rate(epoch + step / self.stream.steps_per_epoch)
+            draws = partial(generator, self.seed, "method", epoch, step)
+            terms, notes = self._terms(batch, weights, draws)
+            loss = torch.stack([_weight(weights, n) * term for n, term in terms.items()]).sum()
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.after_backward()
+            self.optimizer.step()
+            size = len(batch.labels) // (2 if self._is_pool(batch) else 1)
+            images += size
+            for name, value in {"loss": loss, **terms, **notes}.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * size
+        means = {name: value.item() / images for name, value in sums.items()}
+        return EpochResult(loss=means.pop("loss"), terms=means, weights=weights, images=images)
+
+    def _terms(
+        self, batch: Batch, weights: Mapping[str, float], draws: Draws
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The raw terms of a step, and what else is worth noting."""
+        distils = any(name != "ce" for name in weights)
+        guided = self.teacher is not None and distils
+        on_mixed = [name for name in self.objective.traits.on_mixed if name in weights]
+        main, extra = batch, batch.mixed if guided and on_mixed else None
+        said_of_main = said_of_extra = None
+        notes: dict[str, Tensor] = {}
+        if self._is_pool(batch) or (self.stream.policy.picks and extra is not None):
+            picked = self._pick(main if extra is None else extra)
+            if picked.kld_ratio is not None:
+                notes["mean_kld_ratio"] = picked.kld_ratio
+            if extra is None:
+                main, said_of_main = picked.batch, picked.teacher_logits
+            else:
+                extra, said_of_extra = picked.batch, picked.teacher_logits
+        taps = self.objective.traits.taps if distils else ()
+        step = self._step(main, taps, said_of_main, draws, guided=guided)
+        terms = {name: self.objective.term(name, step) for name in weights}
+        if extra is not None:
+            step = self._step(extra, (), said_of_extra, draws, guided=True)
+            terms |= {f"{name}{ON_MIXED}": self.objective.term(name, step) for name in on_mixed}
+        if step.teacher is not None and step.batch.partner_labels is not None:
+            notes |= label_disagreement(step.teacher.logits, step.batch)
+        return terms, notes
+
+    def _step(
+        self,
+        batch: Batch,
+        taps: tuple[str, ...],
+        said: Tensor | None,
+        draws: Draws,
+        *,
+        guided: bool,
+    ) -> Step:
+        """Both networks on a batch; ``said`` are the teacher's logits where they are known."""
+        seen = None
+        if guided:
+            known = None if taps else said
+            seen = self._look(batch.images, taps) if known is None else Outputs(logits=known)
+        return Step(
+            batch=batch,
+            teacher=seen,
+            student=_run(self.student, batch.images, taps),
+            companion=self.companion,
+            run_student=self._run_student,
+            run_teacher=None if self.teacher is None else partial(_run, self.teacher, taps=()),
+            draws=draws,
+        )
+
+    def _run_student(self, images: Tensor, *, moving: bool = True) -> Outputs:
+        with nullcontext() if moving else batch_statistics(self.student):
+            return _run(self.student, images, ())
+
+    @torch.no_grad()
+    def _look(self, images: Tensor, taps: tuple[str, ...] = ()) -> Outputs:
+        """The teacher's outputs, normalised as the method wants them."""
+        assert self.teacher is not None
+        if self.objective.traits.teacher_bn == "eval":
+            return run(self.teacher, images, taps)
+        with batch_statistics(self.teacher):
+            return run(self.teacher, images, taps)
+
+    def _is_pool(self, batch: Batch) -> bool:
+        """Whether ``batch`` itself is what the images to train on are picked from."""
+        return self.stream.policy.picks and batch.mixed is None
+
+    def _pick(self, pool: Batch) -> Picked:
+        policy: Any = self.stream.policy
+
+        @torch.no_grad()
+        def ask_student(images: Tensor) -> Tensor:
+            return self._run_student(images, moving=False).logits
+
+        return pick(
+            pool,
+            criterion=policy.criterion,
+            student=ask_student,
+            teacher=lambda images: self._look(images).logits,
+            temperature=getattr(self.objective, "temperature", 1.0),
+        )
 
 
-def _look(teacher: nn.Module | None, batch: Batch, taps: tuple[str, ...]) -> Outputs:
-    assert teacher is not None
-    with torch.no_grad():
-        return run(teacher, batch.images, taps)
+def _run(network: nn.Module, images: Tensor, taps: tuple[str, ...]) -> Outputs:
+    if isinstance(network, Team):
+        outputs: Outputs = network(images)
+        return outputs
+    return run(network, images, taps)
+
+
+def _is_term(name: str, weights: Mapping[str, float]) -> bool:
+    return name.removesuffix(ON_MIXED) in weights
+
+
+def _weight(weights: Mapping[str, float], term: str) -> float:
+    return weights[term.removesuffix(ON_MIXED)]

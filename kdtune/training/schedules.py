@@ -1,7 +1,6 @@
 """Learning rates as pure functions of the fractional epoch: a restored trial needs no state."""
 
 import math
-from collections.abc import Sequence
 
 from kdtune.config import TrainSettings
 
@@ -23,12 +22,6 @@ def learning_rate(train: TrainSettings, epoch: float) -> float:
 
 def _factor(train: TrainSettings, epoch: float) -> float:
     match train.schedule:
-        case "constant":
-            return 1.0
-        case "step":
-            drops = tuple(round(share * train.epochs) for share in train.milestone_fractions)
-        case "early_stop":
-            drops = early_stop_drops(train.epochs)
         case "cosine":
             start = train.warmup_epochs
             return _cosine((epoch - start) / (train.epochs - start))
@@ -37,7 +30,23 @@ def _factor(train: TrainSettings, epoch: float) -> float:
             end = next(e for e in ends if epoch < e)
             start = max([0, *(e for e in ends if e <= epoch)])
             return _cosine((epoch - start) / (end - start))
-    return train.lr_factor ** _passed(drops, epoch)
+    return train.lr_factor ** sum(epoch >= drop for drop in _drops(train))
+
+
+def first_drop(train: TrainSettings) -> int | None:
+    """The epoch at which the rate first drops; None for a schedule without steps."""
+    drops = _drops(train)
+    return drops[0] if drops else None
+
+
+def _drops(train: TrainSettings) -> tuple[int, ...]:
+    """The epochs at which the rate is multiplied by ``train.lr_factor``."""
+    match train.schedule:
+        case "step":
+            return tuple(round(share * train.epochs) for share in train.milestone_fractions)
+        case "early_stop":
+            return early_stop_drops(train.epochs)
+    return ()
 
 
 def early_stop_drops(epochs: int) -> tuple[int, ...]:
@@ -66,7 +75,3 @@ def cycle_ends(first: int, factor: int, epochs: int) -> list[int]:
 
 def _cosine(share: float) -> float:
     return (1 + math.cos(math.pi * share)) / 2
-
-
-def _passed(drops: Sequence[int], epoch: float) -> int:
-    return sum(epoch >= drop for drop in drops)

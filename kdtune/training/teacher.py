@@ -24,6 +24,8 @@ from kdtune.training.evaluate import predict, scores
 from kdtune.views import plain_batches
 
 EVAL_BATCH = 512
+STORED = "store:"
+"""Before a key, it makes ``teacher.weights`` mean a network of the teacher store."""
 _ACCURACY_SLACK = 2
 """How many validation images a re-measured teacher may judge otherwise, for other hardware."""
 
@@ -79,16 +81,20 @@ def obtain_teacher(
     """
     teacher = config.teacher
     assert teacher is not None
+    dataset = load_trial_data(config)
+    store = TeacherStore(config.store)
+    if teacher.weights.startswith(STORED):
+        key = teacher.weights.removeprefix(STORED)
+        return stored_teacher(store.root, key, dataset, device)
     if teacher.weights:
-        return _from_file(teacher.model, teacher.weights, load_trial_data(config), device)
+        return _from_file(teacher.model, teacher.weights, dataset, device)
     trial = teacher_trial(config)
     key = key_of(identity_of(trial, device.type))
-    store = TeacherStore(config.store)
     if key not in store:
         with store.lock(key):
             if key not in store:
                 train(trial)
-    return _from_store(store.root, key, load_trial_data(trial), device)
+    return stored_teacher(store.root, key, load_trial_data(trial), device)
 
 
 def publish_teacher(trial: TrialConfig, device: torch.device, state: Mapping[str, Tensor]) -> str:
@@ -108,7 +114,13 @@ def split_digest(dataset: Dataset) -> str:
 
 
 @lru_cache(maxsize=4)
-def _from_store(root: Path, key: str, dataset: Dataset, device: torch.device) -> FrozenTeacher:
+def stored_teacher(root: Path, key: str, dataset: Dataset, device: torch.device) -> FrozenTeacher:
+    """A network of the store in ``root``, frozen and measured again.
+
+    Raises:
+        KeyError: If it is not stored.
+        TeacherError: If it is damaged, does not fit the data, or scores otherwise than recorded.
+    """
     state, record = TeacherStore(root).read(key)
     model = _load(str(record.config["student"]), state, dataset, device)
     accuracy, top1 = _measure(model, dataset, device)

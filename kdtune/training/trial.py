@@ -1,26 +1,30 @@
 """One trial from its configuration to its metrics, epoch by epoch."""
 
+import copy
 import math
 import time
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD
 
 from kdtune import models
 from kdtune.config import ConfigError, TrialConfig
-from kdtune.data import Dataset
-from kdtune.pruning import PruneRecord, prune, pruned_cost, replay
+from kdtune.data import ImageSplit
+from kdtune.objectives import Team
+from kdtune.pruning import PruneRecord, regulariser, replay
 from kdtune.seeds import derive, global_stream
+from kdtune.training.cost import student_cost
 from kdtune.training.data import load_trial_data
-from kdtune.training.epoch import EpochResult, train_epoch
+from kdtune.training.device import make_repeatable, resolve_device
+from kdtune.training.epoch import EpochResult, Lesson
 from kdtune.training.evaluate import agreement, predict, scores
-from kdtune.training.plan import phase_at, phases
-from kdtune.training.schedules import learning_rate
+from kdtune.training.initial import initial_network
+from kdtune.training.pairing import check_networks, pair_of, prune_as
+from kdtune.training.plan import Phase, phase_at, phases
 from kdtune.training.teacher import (
     EVAL_BATCH,
     FrozenTeacher,
@@ -46,7 +50,7 @@ class Trial:
     """A trial that advances one epoch at a time.
 
     Everything random is a function of (seed, purpose, epoch), so the state between epochs is the
-    student, its optimiser and the number of epochs done.
+    networks, the optimiser and the number of epochs done.
 
     Args:
         config: The whole trial.
@@ -58,55 +62,65 @@ class Trial:
     def __init__(self, config: TrialConfig) -> None:
         self.config = config
         self.device = resolve_device(config.train.device)
-        _make_repeatable(self.device, config.train.threads)
+        make_repeatable(self.device, config.train.threads)
         self.dataset = load_trial_data(config)
         check_networks(config, self.dataset)
         self.teacher = self._obtain_teacher()
         self.epoch = 0
         self.diverged = False
         self._plan = phases(config)
+        self._network = self._assembled()
+        self._chosen = 0
+        self._lesson: Lesson | None = None
+        self._unpruned: nn.Module | None = None
         self._prune_record: PruneRecord | None = None
-        self._student_metrics: dict[str, float] = {}
-        self.student = self._new_student()
-        self._optimizer = self._new_optimizer()
+        self._around_pruning: dict[str, float] = {}
+        self._cost = self._count()
         self._stream = ViewStream(
             self.dataset,
-            augment=config.augment,
+            policy=config.views,
             batch_size=config.train.batch_size,
             seed=derive(config.seed, self._net, "views"),
             device=self.device,
+            plain_too=config.batches == "plain+mixed",
         )
 
     @property
-    def _net(self) -> str:
-        """Names the random streams: a teacher and a student never share one, whatever the seeds."""
-        return "teacher" if self.config.role == "teacher" else "student"
+    def student(self) -> nn.Module:
+        """The network to deliver; of a team the one that validation chose last."""
+        return self._candidates()[self._chosen]
 
     @property
     def finished(self) -> bool:
         """Whether there is no epoch left, because all are done or the trial diverged."""
-        return self.diverged or self.epoch >= self.config.train.epochs
+        return self.diverged or self.epoch >= self._plan[-1].stop
 
     def next_epoch(self) -> dict[str, float]:
-        """Train one epoch, evaluate on validation, and return the flat metrics."""
+        """Train one epoch, evaluate on validation, and return the flat metrics.
+
+        ``epoch`` counts the epochs done of the schedule, 0 during a warm-up before it.
+        """
         assert not self.finished
         start = time.perf_counter()
         phase = phase_at(self._plan, self.epoch)
-        if phase.prune and phase.start == self.epoch:
-            self._prune()
-        result = self._train()
+        if self._lesson is None or self._lesson.phase != phase:
+            self._begin(phase)
+        assert self._lesson is not None
+        with global_stream(self.config.seed, "dropout", self.epoch):
+            result = self._lesson.epoch(self.epoch)
         trained = time.perf_counter()
-        rate = self._optimizer.param_groups[0]["lr"]
+        rate = self._lesson.optimizer.param_groups[0]["lr"]
         self.epoch += 1
         return {
             **self._judge(result),
             "lr": rate,
             "images_per_s": result.images / (trained - start),
             "time/epoch_s": time.perf_counter() - start,
-            "epoch": float(self.epoch),
-            "finished": float(self.epoch >= self.config.train.epochs),
+            "epoch": float(0 if phase.name == "warmup" else self.epoch - phase.origin),
+            "finished": float(self.epoch >= self._plan[-1].stop),
             "diverged": float(self.diverged),
-            **self._student_metrics,
+            **self._cost,
+            **self._around_pruning,
         }
 
     def test(self) -> dict[str, float]:
@@ -136,14 +150,18 @@ class Trial:
 
     def state(self) -> dict[str, Any]:
         """All that a restored trial needs, as tensors and plain values."""
-        record = self._prune_record
+        lesson, record = self._lesson, self._prune_record
         return {
             "config": self.config.flat(),
             "epoch": self.epoch,
             "diverged": self.diverged,
-            "student": self.student.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "chosen": self._chosen,
+            "network": self._network.state_dict(),
+            "companion": _state(lesson.companion if lesson else None),
+            "optimizer": lesson.optimizer.state_dict() if lesson else None,
+            "unpruned": _state(self._unpruned),
             "pruned": None if record is None else record.to_json(),
+            "around_pruning": dict(self._around_pruning),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -156,18 +174,26 @@ class Trial:
             own = self.config.flat()
             other = [k for k in {**own, **state["config"]} if own.get(k) != state["config"].get(k)]
             raise ConfigError(f"the checkpoint is of another trial: {', '.join(other)} differ")
-        self.student = self._new_student()
+        self._network = self._assembled()
+        self._lesson = self._unpruned = self._prune_record = None
         if state["pruned"] is not None:
             self._prune_record = PruneRecord.from_json(state["pruned"])
             channels, size = self.dataset.channels, self.dataset.size
-            replay(self.student, self._prune_record, channels=channels, size=size)
-        self.student.load_state_dict(state["student"])
-        if state["pruned"] is not None:
-            self._note_pruning()
-        self._optimizer = self._new_optimizer()
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.epoch = state["epoch"]
-        self.diverged = state["diverged"]
+            replay(self._network, self._prune_record, channels=channels, size=size)
+        self._network.load_state_dict(state["network"])
+        if state["unpruned"] is not None:
+            self._unpruned = self._assembled()
+            self._unpruned.load_state_dict(state["unpruned"])
+            self._unpruned.eval().requires_grad_(False)
+        self.epoch, self.diverged = state["epoch"], state["diverged"]
+        self._chosen = state["chosen"]
+        self._around_pruning = dict(state["around_pruning"])
+        self._cost = self._count()
+        if state["optimizer"] is not None:
+            self._lesson = self._new_lesson(phase_at(self._plan, self.epoch - 1))
+            if self._lesson.companion is not None:
+                self._lesson.companion.load_state_dict(state["companion"])
+            self._lesson.optimizer.load_state_dict(state["optimizer"])
 
     def save(self, folder: Path) -> None:
         """Write the state to ``folder/trial.pt``."""
@@ -178,75 +204,125 @@ class Trial:
         file = folder / "trial.pt"
         self.restore(torch.load(file, map_location=self.device, weights_only=True))
 
+    # Private
+
+    @property
+    def _net(self) -> str:
+        """Names the random streams: a teacher and a student never share one, whatever the seeds."""
+        return "teacher" if self.config.role == "teacher" else "student"
+
     def _obtain_teacher(self) -> FrozenTeacher | None:
         if self.config.teacher is None:
             return None
         return obtain_teacher(self.config, self.device, train_teacher)
 
-    def _new_student(self) -> nn.Module:
-        return models.build(
-            self.config.student,
-            classes=self.dataset.classes,
-            channels=self.dataset.channels,
-            size=self.dataset.size,
-            seed=derive(self.config.seed, self._net),
-        ).to(self.device)
+    def _new_student(self, member: int) -> nn.Module:
+        seed = derive(self.config.seed, self._net, *([member] if member else []))
+        return initial_network(self.config, self.dataset, seed)
 
-    def _new_optimizer(self) -> SGD:
+    def _assembled(self) -> nn.Module:
+        with global_stream(self.config.seed, self._net, "assembly"):
+            network = self.config.objective.assemble(self._new_student, models.split_after)
+        return network.to(self.device)
+
+    def _candidates(self) -> list[nn.Module]:
+        network = self._network
+        return network.candidates() if isinstance(network, Team) else [network]
+
+    def _begin(self, phase: Phase) -> None:
+        if phase.prunes:
+            self._prune(keep=phase.guide == "unpruned")
+        self._lesson = self._new_lesson(phase)
+
+    def _prune(self, *, keep: bool) -> None:
+        if keep:
+            self._unpruned = copy.deepcopy(self._network).eval().requires_grad_(False)
+        before = self._val_accuracy()
+        self._prune_record = prune_as(self.config, self._network, self.dataset)
+        self._around_pruning = {
+            "prune/accuracy_before": before,
+            "prune/accuracy_after": self._val_accuracy(),
+        }
+        self._cost = self._count()
+
+    def _new_lesson(self, phase: Phase) -> Lesson:
+        """What ``phase`` trains with, its companion and optimiser fresh."""
+        guide = {
+            "teacher": None if self.teacher is None else self.teacher.model,
+            "unpruned": self._unpruned,
+            "nobody": None,
+        }[phase.guide]
+        pair = pair_of(phase.objective, self._candidates()[0], guide, self.dataset)
+        with global_stream(self.config.seed, self._net, "companion", phase.name):
+            companion = phase.objective.companion(phase.moment(phase.start), pair)
+        if companion is not None:
+            companion.to(self.device)
+        return Lesson(
+            phase=phase,
+            student=self._network,
+            teacher=guide,
+            companion=companion,
+            optimizer=self._new_optimizer(companion),
+            stream=self._stream,
+            seed=derive(self.config.seed, self._net),
+            after_backward=self._regulariser(phase),
+        )
+
+    def _new_optimizer(self, companion: nn.Module | None) -> SGD:
         train = self.config.train
+        extra = [] if companion is None else list(companion.parameters())
         return SGD(
-            self.student.parameters(),
+            [*self._network.parameters(), *extra],
             lr=train.lr,
             momentum=train.momentum,
             nesterov=train.nesterov,
             weight_decay=train.weight_decay,
         )
 
-    def _prune(self) -> None:
-        self._prune_record = prune(
-            self.student,
+    def _regulariser(self, phase: Phase) -> Callable[[], None]:
+        """What prepares the student for its pruning, called before each step."""
+        strength = self.config.prune.sparsity
+        if not strength or phase.prunes:
+            return lambda: None
+        return regulariser(
+            self._network,
             method=self.config.prune.method,
-            ratio=self.config.prune_ratio,
             channels=self.dataset.channels,
             size=self.dataset.size,
+            strength=strength,
         )
-        self._optimizer = self._new_optimizer()
-        self._note_pruning()
 
-    def _note_pruning(self) -> None:
-        cost = pruned_cost(self.student, channels=self.dataset.channels, size=self.dataset.size)
-        whole = sum(parameter.numel() for parameter in self._new_student().parameters())
-        kept = {"params_kept": cost["params_nonzero"] / whole}
-        self._student_metrics = _named("prune", {**cost, **kept})
-
-    def _train(self) -> EpochResult:
-        with global_stream(self.config.seed, "dropout", self.epoch):
-            return train_epoch(
-                student=self.student,
-                teacher=None if self.teacher is None else self.teacher.model,
-                objective=self.config.objective,
-                optimizer=self._optimizer,
-                stream=self._stream,
-                epoch=self.epoch,
-                learning_rate=partial(learning_rate, self.config.train),
-            )
+    def _count(self) -> dict[str, float]:
+        return student_cost(self.student, channels=self.dataset.channels, size=self.dataset.size)
 
     def _judge(self, result: EpochResult) -> dict[str, float]:
-        """Training and validation metrics, finite whatever happened."""
-        logits, labels = predict(self.student, self._plain(self.dataset.val))
-        val = scores(logits, labels)
-        train = {"loss": result.loss, **result.terms}
-        self.diverged = not all(map(math.isfinite, [val["loss"], *train.values()]))
+        """Training and validation metrics, finite whatever happened; chooses a team's best."""
+        found = [predict(net, self._plain(self.dataset.val)) for net in self._candidates()]
+        judged = [scores(*each) for each in found]
+        self._chosen = max(range(len(judged)), key=lambda n: judged[n]["accuracy"])
+        val = judged[self._chosen]
+        train = result.metrics()
+        losses = [each["loss"] for each in judged]
+        self.diverged = not all(map(math.isfinite, [*losses, *train.values()]))
         if self.diverged:
             val = {"accuracy": 0.0, "top5": 0.0, "loss": WORST_LOSS}
             train = {k: v if math.isfinite(v) else WORST_LOSS for k, v in train.items()}
-        metrics = {**_named("val", val), **_named("train", train)}
+        metrics = {**_named("val", val), **train}
+        if len(judged) > 1:
+            mean = sum(each["accuracy"] for each in judged) / len(judged)
+            metrics["val/accuracy_mean"] = 0.0 if self.diverged else mean
         if self.teacher is not None:
-            same = agreement(logits, self.teacher.val_top1)
+            same = agreement(found[self._chosen][0], self.teacher.val_top1)
             metrics["val/agreement"] = 0.0 if self.diverged else same
+        if self._lesson is not None and self._lesson.companion is not None:
+            extra = sum(p.numel() for p in self._lesson.companion.parameters())
+            metrics["companion/params"] = float(extra)
         return metrics
 
-    def _plain(self, split: Any) -> Any:
+    def _val_accuracy(self) -> float:
+        return scores(*predict(self.student, self._plain(self.dataset.val)))["accuracy"]
+
+    def _plain(self, split: ImageSplit) -> Any:
         return plain_batches(split, self.dataset, batch_size=EVAL_BATCH, device=self.device)
 
 
@@ -258,64 +334,8 @@ def train_teacher(config: TrialConfig) -> None:
     trial.publish()
 
 
-def check_networks(config: TrialConfig, dataset: Dataset) -> None:
-    """Whether student and teacher can serve the data and the method.
-
-    Raises:
-        ValueError: With the reason, before any training.
-    """
-    taps = config.objective.traits.taps
-    names = [config.student] if config.teacher is None else [config.student, config.teacher.model]
-    for name in names:
-        models.check(
-            name,
-            classes=dataset.classes,
-            channels=dataset.channels,
-            size=dataset.size,
-            taps=taps,
-        )
-
-
-def check_pruning(config: TrialConfig, dataset: Dataset) -> None:
-    """Whether the student can be pruned as asked, tried on a throw-away copy.
-
-    Raises:
-        ValueError: With the reason, before any training.
-    """
-    student = models.build(
-        config.student,
-        classes=dataset.classes,
-        channels=dataset.channels,
-        size=dataset.size,
-        seed=0,
-    )
-    prune(
-        student,
-        method=config.prune.method,
-        ratio=config.prune_ratio,
-        channels=dataset.channels,
-        size=dataset.size,
-    )
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device that ``train.device`` means here.
-
-    Raises:
-        ConfigError: If CUDA is asked for and there is none.
-    """
-    cuda = torch.cuda.is_available()
-    if name == "cuda" and not cuda:
-        raise ConfigError("train.device is 'cuda', but torch sees no CUDA device; use 'auto'")
-    return torch.device("cuda" if cuda and name != "cpu" else "cpu")
-
-
-def _make_repeatable(device: torch.device, threads: int) -> None:
-    """The same bits in every run: sums depend on the number of threads, cuDNN's on its choices."""
-    torch.set_num_threads(threads)
-    if device.type == "cuda":
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
+def _state(module: nn.Module | None) -> dict[str, Tensor] | None:
+    return None if module is None else module.state_dict()
 
 
 def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:

@@ -37,7 +37,7 @@ class FakeTune:
             self._trial_to_actor.add(trial)
             self.scheduler.on_trial_add(self, trial)
 
-    def report(self, name: str, epoch: int, value: object = ..., **more: object) -> str:
+    def report(self, name: str, epoch: int, value: object = ..., /, **more: object) -> str:
         result = {"training_iteration": epoch, **more}
         if value is not ...:
             result["acc"] = value
@@ -131,6 +131,30 @@ def test_a_late_value_counts_at_its_own_rung_only() -> None:
     assert [runner.report("b", epoch, 0.1) for epoch in (1, 3)] == [CONTINUE, STOP]
     scores = runner.scheduler.get_state()["scores"][0]
     assert scores == [[[1, 0.1]], [[0, 0.9], [1, 0.1]], [[0, 0.9]], []]
+
+
+def test_a_warm_up_before_the_schedule_is_never_judged() -> None:
+    runner = tune(max_t=3)
+    runner.add("a", "b", "slow")
+    for name, value in (("a", 0.5), ("b", 0.9)):
+        assert runner.report(name, 1, value, epoch=1.0) == CONTINUE
+    for iteration in (1, 2, 3):
+        assert runner.report("slow", iteration, 0.0, epoch=0.0) == CONTINUE
+    assert runner.report("slow", 4, float("nan"), epoch=0.0) == CONTINUE
+    assert runner.scheduler.get_state()["scores"][0] == [[[0, 0.5], [1, 0.9]], []]
+    assert runner.report("slow", 5, 0.95, epoch=1.0) == CONTINUE
+    assert runner.report("slow", 6, 0.95, epoch=2.0) == CONTINUE
+    assert runner.report("slow", 7, 0.95, epoch=3.0) == STOP, "max_t counts the schedule"
+
+
+def test_a_later_trial_waits_for_one_that_warms_up() -> None:
+    runner = tune()
+    runner.add("slow", "b")
+    assert runner.report("slow", 1, 0.1, epoch=0.0) == CONTINUE
+    assert runner.report("b", 1, 0.5, epoch=1.0) == NOOP
+    runner.report("slow", 2, 0.7, epoch=1.0)
+    runner.step()
+    assert runner.log == ["stop b"]
 
 
 def test_a_trial_is_held_until_every_earlier_one_has_reached_its_rung() -> None:

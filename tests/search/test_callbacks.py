@@ -34,7 +34,7 @@ def trial(name: str = "t0", **config: Any) -> SimpleNamespace:
     return SimpleNamespace(trial_id=name, config=config or {"x": 1}, error_file=None)
 
 
-def report(epoch: int, value: float, **more: Any) -> dict[str, Any]:
+def report(epoch: int, value: float, /, **more: Any) -> dict[str, Any]:
     own = {"training_iteration": epoch, "val/accuracy": value, "finished": 0, "diverged": 0}
     return {**own, "pid": 1, "time_total_s": 2.0, "config": {"lr": 1}, "done": False, **more}
 
@@ -60,12 +60,9 @@ def callback(sink: Notebook) -> TrackingCallback:
 
 
 def test_only_kdtunes_own_numbers_are_logged() -> None:
-    result = report(1, 0.5, **{"train/ce": np.float32(1.5), "lr": 0.1, "val/name": "x", "note": 3})
-    assert logged_metrics(result, "val/accuracy") == {
-        "val/accuracy": 0.5,
-        "train/ce": 1.5,
-        "lr": 0.1,
-    }
+    own = {"train/ce": np.float32(1.5), "lr": 0.1, "student/params": 9.0}
+    result = report(1, 0.5, **own, **{"val/name": "x", "note": 3})
+    assert logged_metrics(result, "val/accuracy") == {"val/accuracy": 0.5, **own}
     assert logged_metrics({"score": 1, "other": 2}, "score") == {"score": 1.0}
 
 
@@ -142,6 +139,19 @@ def test_a_retried_trial_reports_each_epoch_once(
     assert len(sink.named("end_run")) == 1
 
 
+def test_a_warm_up_is_logged_at_epoch_0_and_is_never_the_best(
+    callback: TrackingCallback, sink: Notebook
+) -> None:
+    one = trial()
+    epochs = enumerate([0.0, 0.0, 1.0, 2.0], start=1)
+    follow(callback, [report(i, 1 / i, epoch=epoch) for i, epoch in epochs], one)
+    tell(callback, "on_trial_complete", one)
+    assert [call[1] for call in sink.named("log")] == [0, 0, 1, 2]
+    ((_, outcome, epoch, metrics, _),) = sink.named("end_run")
+    assert (outcome, epoch) == ("cut", 2)
+    assert metrics == {"best/val_accuracy": 1 / 3, "best/epoch": 1}
+
+
 def test_trials_that_tune_forgot_are_told_as_stopped(
     callback: TrackingCallback, sink: Notebook
 ) -> None:
@@ -214,6 +224,14 @@ def test_the_display_is_told_of_every_trial() -> None:
         ("tick",),
         ("trial_ended", "t0", "cut", 0.6),
     ]
+
+
+def test_the_display_counts_no_epoch_of_a_warm_up() -> None:
+    display = Notebook()
+    follow(
+        ProgressCallback(display), [report(1, 0.5, epoch=0.0), report(2, 0.6, epoch=1.0)], trial()
+    )
+    assert display.named("trial_reported") == [("t0", 0, None), ("t0", 1, 0.6)]
 
 
 def test_a_resumed_search_shows_the_trials_that_ended_before() -> None:

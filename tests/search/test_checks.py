@@ -9,7 +9,7 @@ from kdtune.config import ConfigError
 from kdtune.contracts import Scalar
 from kdtune.search.checks import check_request, teacher_pool
 from kdtune.search.request import SearchRequest
-from kdtune.search.space import Arm, Choice, Float, Space
+from kdtune.search.space import NO_TEACHER, Arm, Choice, Float, Space
 
 FIXED: dict[str, Scalar] = {
     **{"dataset": "digits", "teacher": "resnet14", "student": "resnet8"},
@@ -68,6 +68,13 @@ def test_a_method_without_a_teacher_adds_none_to_the_pool() -> None:
     assert teacher_pool(alone) == []
 
 
+def test_each_arm_asks_for_its_own_teachers() -> None:
+    gentle = Arm(method="kd", name="gentle", fixed={"label_smoothing": 0.1, "teacher_epochs": 2})
+    alone = Arm(method="scratch", without=NO_TEACHER)
+    axes = {"label_smoothing": Choice((0.0,)), "teacher_epochs": Choice((2, 4))}
+    assert taught(space(KD, gentle, alone, **axes)) == [(0.0, 2), (0.0, 4), (0.1, 2)]
+
+
 def test_a_ready_made_teacher_is_not_in_the_pool() -> None:
     fixed = {**FIXED, "teacher.weights": "mine.safetensors"}
     assert teacher_pool(Space(name="toy", summary="A toy.", fixed=fixed, arms=(KD,))) == []
@@ -95,6 +102,13 @@ def test_a_network_that_does_not_fit_is_found_on_any_axis(tmp_path: Path) -> Non
 def test_a_value_out_of_range_is_found_on_any_axis(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="prune_ratio must be less than 1"):
         check_request(request(space(prune_ratio=Choice((0.0, 1.0))), tmp_path))
+
+
+def test_a_rare_arm_is_checked_like_any_other(tmp_path: Path) -> None:
+    many = [Arm(method="kd", name=f"kd {i}") for i in range(40)]
+    wrong = Arm(method="kd", name="wrong", fixed={"temperature": -1.0})
+    with pytest.raises(ConfigError, match="temperature must be greater than 0"):
+        check_request(request(space(*many, wrong), tmp_path))
 
 
 @pytest.mark.parametrize(

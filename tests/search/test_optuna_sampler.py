@@ -43,7 +43,7 @@ def make(request: pytest.FixtureRequest) -> Sampler:
     return build
 
 
-def report(epoch: int, value: object = 0.5, **more: object) -> dict[str, Any]:
+def report(epoch: int, value: object = 0.5, /, **more: object) -> dict[str, Any]:
     return {"training_iteration": epoch, "val/accuracy": value, **more}
 
 
@@ -102,6 +102,36 @@ def test_what_is_not_finite_never_reaches_the_study(make: Sampler) -> None:
     assert told(sampler).intermediate_values == {1: 0.1, 5: 0.2, 6: 0.3}
 
 
+def test_a_warm_up_tells_the_study_nothing(make: Sampler) -> None:
+    sampler = make(max_t=2)
+    sampler.suggest("a")
+    for iteration, epoch in enumerate([0.0, 0.0, 1.0], start=1):
+        sampler.on_trial_result("a", report(iteration, 0.1 * iteration, epoch=epoch))
+    sampler.on_trial_complete("a", report(4, 0.4, epoch=2.0))
+    trial = told(sampler)
+    assert trial.state is TrialState.COMPLETE
+    assert trial.intermediate_values == pytest.approx({1: 0.3, 2: 0.4})
+
+
+def test_a_trial_that_ends_in_its_warm_up_has_no_value(make: Sampler) -> None:
+    sampler = make()
+    sampler.suggest("a")
+    sampler.on_trial_complete("a", report(1, 0.9, epoch=0.0, finished=0))
+    trial = told(sampler)
+    assert (trial.state, trial.intermediate_values) == (TrialState.FAIL, {})
+
+
+def test_the_virtual_clock_counts_a_warm_up_as_the_time_that_it_takes() -> None:
+    sampler = OptunaSampler(SPACE, max_concurrent=2)
+    sampler.suggest("slow")
+    sampler.suggest("quick")
+    sampler.on_trial_complete("quick", report(2, 0.5, epoch=2.0, finished=1))
+    sampler.on_trial_result("slow", report(2, 0.1, epoch=0.0))
+    assert sampler.suggest("next") is None, "the slow one may end at 2 as well"
+    sampler.on_trial_result("slow", report(3, 0.1, epoch=0.0))
+    assert isinstance(sampler.suggest("next"), dict)
+
+
 @pytest.mark.parametrize("seen", [True, False])
 def test_nothing_stays_running_when_everything_is_stopped(make: Sampler, seen: bool) -> None:
     sampler = make(max_concurrent=2)
@@ -153,13 +183,15 @@ def test_recipes_reach_the_study_and_no_inactive_dimension_does(engine: str) -> 
     for i in range(14):
         config = sampler.suggest(str(i))
         assert isinstance(config, dict)
-        assert sampler.study.trials[i].params == config
+        assert sampler.study.trials[i].params == {
+            "arm" if key == "method" else key: value for key, value in config.items()
+        }
         sampler.on_trial_complete(str(i), report(1, float(config.get("alpha", 0.5)), finished=1))
     assert [t.params for t in sampler.study.trials[:2]] == SPACE.points_to_evaluate()
-    methods = [str(t.params["method"]) for t in sampler.study.trials]
-    assert set(methods) == {"kd", "at"}
-    for trial, method in zip(sampler.study.trials, methods, strict=True):
-        assert set(trial.params) == {"method", *SPACE.active(method)}
+    arms = [str(t.params["arm"]) for t in sampler.study.trials]
+    assert set(arms) == {"kd", "at"}
+    for trial, arm in zip(sampler.study.trials, arms, strict=True):
+        assert set(trial.params) == {"arm", *SPACE.active(arm)}
 
 
 def test_tpe_learns_from_the_better_arm() -> None:

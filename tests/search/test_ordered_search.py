@@ -62,14 +62,15 @@ def trainable(pace: int, slowest: float = 0.05) -> type[tune.Trainable]:
         def step(self) -> dict[str, Any]:
             fault = self.settings.get("fault")
             time.sleep(self.delay)
-            epoch = self.iteration + 1
+            epoch = max(0, self.iteration + 1 - self.settings.get("warmup", 0))
             if fault == "raise" and epoch == 3:
                 raise RuntimeError("on purpose")
             quality = self.settings.get("alpha", self.settings.get("method.beta", 50) / 100)
             value = quality * (1 - 0.8 ** (epoch * self.settings.get("shape", 1.0)))
             if fault == "nan" and epoch == 2:
                 value = float("nan")
-            report = {"val/accuracy": value, "finished": int(epoch == 9), "done": epoch == 9}
+            report = {"val/accuracy": value, "epoch": float(epoch)}
+            report |= {"finished": int(epoch == 9), "done": epoch == 9}
             if fault == "silent":
                 del report["val/accuracy"]
             return report
@@ -166,7 +167,8 @@ def test_the_same_seed_gives_the_same_search_however_long_epochs_take(tmp_path: 
     assert len(curves_of_all) == len(found[0]) == 16
     assert {len(values) for _, values in curves_of_all} >= {1, EPOCHS}
     for (config, values), trial in zip(curves_of_all, found[0], strict=True):
-        assert dict(config).items() >= trial.params.items()
+        arm = {"arm": dict(config)["method"]}
+        assert {**dict(config), **arm}.items() >= trial.params.items()
         complete = len(values) == EPOCHS
         assert trial.state is (TrialState.COMPLETE if complete else TrialState.PRUNED)
         assert tuple(trial.intermediate_values.values()) == values
@@ -194,6 +196,29 @@ def test_bad_trials_end_neither_the_search_nor_its_books(tmp_path: Path) -> None
     assert all(trial.state.is_finished() for trial in trials)
     assert [trial.state for trial in trials[2:6]] == [TrialState.FAIL] * 4
     assert trials[0].state is TrialState.COMPLETE
+
+
+def test_a_warm_up_neither_ends_a_trial_nor_shortens_it(tmp_path: Path) -> None:
+    space = Space(
+        name="warm",
+        summary="",
+        axes={"alpha": Float(0, 1)},
+        arms=(
+            Arm(method="kd", fixed={"warmup": 0}),
+            Arm(method="fitnet", fixed={"warmup": 3}),
+        ),
+        recipes=(Recipe(name="best", source="", arm="fitnet", values={"alpha": 1.0}),),
+    )
+    sampler = OptunaSampler(space, seed=0, max_concurrent=2)
+    scheduler = make_scheduler("asha", max_t=EPOCHS)
+    curves = search(tmp_path, 7, sampler, scheduler, num_samples=12, slowest=0.01)
+    reports = {name: max(values) for name, values in curves.values.items()}
+    warm = [n for name, n in reports.items() if curves.configs[name]["warmup"]]
+    assert set(warm) <= {3 + 1, 3 + 3, 3 + EPOCHS}
+    assert 3 + EPOCHS in warm
+    assert min(reports.values()) == 1, "no trial was cut and nothing is shown"
+    for trial in sampler.study.trials:
+        assert set(trial.intermediate_values) in ({1}, {1, 2, 3}, set(range(1, EPOCHS + 1)))
 
 
 class _StopAll(tune.Stopper):

@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from kdtune.config import ConfigError
+from kdtune.search import requesting
 from kdtune.search.request import SearchRequest
 from kdtune.search.requesting import build_request
+from kdtune.search.space import NO_TEACHER, Arm, Choice, Recipe, Space
 
 
 def request(*settings: str, space: str = "quickstart", **changes: Any) -> SearchRequest:
@@ -69,6 +72,59 @@ def test_a_key_of_one_method_stays_with_its_arm() -> None:
     built = request("method.beta=20", space="joint")
     assert built.space.methods() == ["kd", "at"]
     assert "method.beta" not in built.space.fixed
+
+
+@pytest.fixture
+def three_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A space whose arms share a method, in place of those that ship."""
+    space = Space(
+        name="three",
+        summary="Three arms.",
+        fixed={"dataset": "digits", "teacher": "resnet14"},
+        axes={"augment": Choice(("none", "mixup"))},
+        arms=(
+            Arm(method="kd", axes={"label_smoothing": Choice((0.0, 0.1))}),
+            Arm(method="kd", name="kd+pick", fixed={"augment": "cutmix_pick", "alpha": 1.0}),
+            Arm(method="scratch", without=NO_TEACHER),
+        ),
+        recipes=(
+            Recipe(name="a", source="", arm="kd", values={"label_smoothing": 0, "augment": "none"}),
+            Recipe(name="b", source="", arm="kd+pick", values={}),
+            Recipe(name="c", source="", arm="scratch", values={"augment": "none"}),
+        ),
+    )
+    monkeypatch.setattr(requesting, "load", lambda name: space)
+
+
+@pytest.mark.usefixtures("three_arms")
+def test_an_arm_may_be_chosen_by_its_name() -> None:
+    built = request("arm=kd+pick", "temperature=2")
+    assert built.space.arm_names == ["kd+pick"]
+    assert built.space.sample(np.random.default_rng(0))["temperature"] == 2.0
+    with pytest.raises(ValueError, match=r"no arm 'kd\+pck'; did you mean 'kd\+pick'"):
+        request("arm=kd+pck")
+    with pytest.raises(ConfigError, match="unknown key 'temperature'"):
+        request("arm=scratch", "temperature=2")
+
+
+@pytest.mark.usefixtures("three_arms")
+def test_a_key_goes_to_all_arms_that_know_it_and_to_no_other() -> None:
+    built = request("temperature=2", "teacher.lr=0.3")
+    rng = np.random.default_rng(0)
+    drawn = {name: built.space.sample(rng, name) for name in built.space.arm_names}
+    assert [config.get("temperature") for config in drawn.values()] == [2.0, 2.0, None]
+    assert [config.get("teacher.lr") for config in drawn.values()] == [0.3, 0.3, None]
+
+
+@pytest.mark.usefixtures("three_arms")
+def test_a_ready_made_teacher_serves_the_arms_that_have_one() -> None:
+    built = request(shortcuts={"teacher.weights": "/mine.safetensors"})
+    rng = np.random.default_rng(0)
+    drawn = {name: built.space.sample(rng, name) for name in built.space.arm_names}
+    weights = [config.get("teacher.weights") for config in drawn.values()]
+    assert weights == ["/mine.safetensors", "/mine.safetensors", None]
+    assert "label_smoothing" not in drawn["kd"]
+    assert [recipe.name for recipe in built.space.recipes] == ["a", "b", "c"]
 
 
 def test_a_ready_made_teacher_is_not_searched() -> None:

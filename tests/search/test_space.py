@@ -68,7 +68,8 @@ def test_optuna_is_asked_for_active_axes_only() -> None:
         trial = study.ask()
         config = two_arms().suggest(trial)
         assert set(config) == BY_METHOD[str(config["method"])]
-        assert set(trial.params) == set(config) - {"train.epochs", "method.note"}
+        own = set(config) - {"train.epochs", "method", "method.note"}
+        assert set(trial.params) == own | {"arm"}
 
 
 def test_tune_draws_inactive_keys_as_none_and_all_others_from_its_seed() -> None:
@@ -102,7 +103,8 @@ def test_a_grid_covers_every_arm() -> None:
 def test_recipes_are_flat_points_in_the_types_of_their_axes() -> None:
     space = two_arms()
     point = space.points_to_evaluate()[0]
-    assert point == recipe().values
+    axes = {key: value for key, value in recipe().values.items() if key != "method"}
+    assert point == {"arm": "kd", **axes}
     assert isinstance(point["temperature"], float)
     assert set(space.recipe_config(space.recipes[0])) == BY_METHOD["kd"]
 
@@ -112,6 +114,7 @@ def test_recipes_are_flat_points_in_the_types_of_their_axes() -> None:
     [
         ({"recipes": (recipe(temperature=99),)}, "temperature must lie in 1.0 .. 16.0, got 99"),
         ({"recipes": (recipe(method="kdd"),)}, "did you mean 'kd'"),
+        ({"recipes": (recipe(method=None),)}, "must name its arm: arm= one of kd, at"),
         ({"recipes": (recipe(alpa=1.0),)}, "did you mean 'alpha'"),
         ({"recipes": (recipe(), recipe())}, "each recipe .* 'r1' twice"),
         (
@@ -119,7 +122,9 @@ def test_recipes_are_flat_points_in_the_types_of_their_axes() -> None:
             r"add \['augment', 'teacher_epochs', 'method.beta'\]",
         ),
         ({"fixed": {"augment": "none"}}, "each key .* 'augment' twice"),
-        ({"fixed": {"method": "kd"}}, "what the arms are for"),
+        ({"arms": (Arm(method="kd", axes={"augment": Choice((1,))}),)}, "each key .* 'augment' t"),
+        ({"fixed": {"method": "kd"}}, "'method' is what the arms are for"),
+        ({"fixed": {"arm": "kd"}}, "'arm' is what the arms are for"),
         ({"fixed": {"train.epochs": [9]}}, "JSON scalar"),
         ({"arms": ()}, "at least one arm"),
         ({"arms": (Arm(method="kd"), Arm(method="kd"))}, "each arm .* 'kd' twice"),
@@ -139,7 +144,7 @@ def test_an_override_fixes_an_axis_and_drops_the_recipes_that_say_otherwise() ->
     assert space.arms[0].fixed == {"method.note": "soft", "alpha": 0.9}
     assert [r.name for r in space.recipes] == ["r2"]
     assert [r.name for r in space.dropped] == ["r1"]
-    assert space.points_to_evaluate() == [{"method": "kd", "temperature": 4.0, "teacher_epochs": 2}]
+    assert space.points_to_evaluate() == [{"arm": "kd", "temperature": 4.0, "teacher_epochs": 2}]
     assert (
         space.recipe_config(space.recipes[0]).items()
         >= recipe("r2", augment="mixup").values.items()
@@ -167,7 +172,8 @@ def test_finite_keys_list_their_values() -> None:
 
 def test_the_table_names_every_key_once() -> None:
     rows = two_arms().table()
-    assert sorted(row.key for row in rows) == two_arms().keys()
+    assert sorted({"method", *(row.key for row in rows)} - {"arm"}) == two_arms().keys()
+    assert len({row.key for row in rows}) == len(rows)
     assert ("temperature", "log float", "1.0 .. 16.0", "kd") in rows
 
 

@@ -1,0 +1,22 @@
+"""One flat dict of JSON scalars in, one frozen, validated trial out."""
+
+from kdtune.config.derived import teacher_trial, without_teacher
+from kdtune.config.errors import ConfigError
+from kdtune.config.keys import TEACHER_AXES, TEACHER_TRAINING, known_keys, method_keys
+from kdtune.config.parsing import decode, parse
+from kdtune.config.sections import TeacherConfig, TrainSettings, TrialConfig
+
+__all__ = [
+    "TEACHER_AXES",
+    "TEACHER_TRAINING",
+    "ConfigError",
+    "TeacherConfig",
+    "TrainSettings",
+    "TrialConfig",
+    "decode",
+    "known_keys",
+    "method_keys",
+    "parse",
+    "teacher_trial",
+    "without_teacher",
+]

@@ -1,0 +1,66 @@
+"""Configurations that follow from another: its teacher's, and the same without distillation."""
+
+from kdtune.config.errors import ConfigError
+from kdtune.config.keys import chosen, routes
+from kdtune.config.parsing import parse
+from kdtune.config.sections import TrialConfig
+from kdtune.contracts import FlatConfig, Scalar
+from kdtune.views import AUGMENTS
+
+
+def teacher_trial(config: TrialConfig) -> TrialConfig:
+    """The trial that trains ``config``'s teacher: a student without a teacher of its own.
+
+    Raises:
+        ConfigError: If the method has no teacher, or its weights come from a file.
+    """
+    teacher = config.teacher
+    if teacher is None or teacher.epochs is None:
+        raise ConfigError(f"there is no teacher to train for method '{config.method}'")
+    early = teacher.epochs < teacher.full_epochs
+    shared = {key: value for key, value in config.flat().items() if key.startswith("data.")}
+    options = {f"augment.{key}": value for key, value in teacher.views.model_dump().items()}
+    return parse(
+        {
+            **shared,
+            "role": "teacher",
+            "teacher.store": config.store,
+            "dataset": config.dataset,
+            "student": teacher.model,
+            "method": "scratch",
+            "method.label_smoothing": teacher.label_smoothing,
+            "seed": teacher.seed,
+            "augment": teacher.augment,
+            **options,
+            "train.epochs": teacher.epochs,
+            "train.batch_size": teacher.batch_size,
+            "train.lr": teacher.lr,
+            "train.momentum": teacher.momentum,
+            "train.nesterov": teacher.nesterov,
+            "train.weight_decay": teacher.weight_decay,
+            "train.schedule": "early_stop" if early else "step",
+            "train.milestones": teacher.milestones,
+            "train.lr_factor": teacher.lr_factor,
+            "train.threads": config.train.threads,
+            "train.device": config.train.device,
+        }
+    )
+
+
+def without_teacher(flat: FlatConfig) -> dict[str, Scalar]:
+    """The same trial trained on labels alone: no distillation, no teacher, all else equal.
+
+    What only distillation gives a meaning is left to its default: the phase of pruning, and mixed
+    images beside the plain ones. A policy that picks images asks the student alone.
+    """
+    choice = chosen(flat)
+    found = routes(choice)
+    gone = ("teacher", "teacher_views", "objective")
+    given = {key: value for key, value in flat.items() if value is not None}
+    kept = {key: value for key, value in given.items() if found[key].section not in gone}
+    for key in ("augment.batches", "prune.phase"):
+        kept.pop(key, None)
+    assert choice.augment is not None
+    if AUGMENTS.get(choice.augment).picks:
+        kept["augment.criterion"] = "student_entropy"
+    return {**kept, "method": "scratch"}

@@ -19,7 +19,9 @@ ALLOWED = {
     "tracking": FREE,
     "views": FREE | {"data"},
     "config": FREE | {"objectives", "views", "pruning"},
-    "training": FREE | {"config", "data", "models", "objectives", "pruning", "teachers", "views"},
+    "students": FREE | {"models", "pruning"},
+    "training": FREE
+    | {"config", "data", "models", "objectives", "pruning", "students", "teachers", "views"},
     "report": FREE | {"config", "tracking"},
 }
 MAY_KNOW = {

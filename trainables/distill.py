@@ -1,5 +1,6 @@
 """Distillation as a Ray Tune class trainable, one epoch a step."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,11 @@ from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from kdtune.config import parse
+from kdtune.training.delivery import deliver
 from kdtune.training.trial import Trial
+
+STUDENT = "student"
+"""The folder of the saved student in a finalist's checkpoint."""
 
 
 class Distill(tune.Trainable):
@@ -26,6 +31,7 @@ class Distill(tune.Trainable):
         """Take the configuration; the work starts with the first step."""
         self._flat = dict(config)
         self._trial: Trial | None = None
+        self._scores: dict[str, float] = {}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Become the trial of ``new_config``; never refuses, as a refusal can hang Tune."""
@@ -47,12 +53,14 @@ class Distill(tune.Trainable):
         """One epoch."""
         metrics: dict[str, Any] = self.trial.next_epoch()
         if self.trial.finished:
-            metrics |= {"done": True, **_conclude(self.trial)}
+            metrics |= {"done": True, **self._conclude(metrics)}
         return metrics
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the trial's whole state."""
+        """Write the trial's whole state; of a tested finalist the student to use as well."""
         self.trial.save(Path(checkpoint_dir))
+        if self._scores:
+            deliver(self.trial, Path(checkpoint_dir) / STUDENT, self._scores)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Continue a trial, bit for bit."""
@@ -62,13 +70,14 @@ class Distill(tune.Trainable):
         """Let go of the trial's memory."""
         self._trial = None
 
-
-def _conclude(trial: Trial) -> dict[str, Any]:
-    """What the role of a trial adds to its last report."""
-    match trial.config.role:
-        case "trial":
-            return {}
-        case "finalist":
-            return {**trial.test(), SHOULD_CHECKPOINT: True}
-        case "teacher":
-            return {"teacher_key": trial.publish()}
+    def _conclude(self, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """What the role of the trial adds to its last report."""
+        match self.trial.config.role:
+            case "trial":
+                return {}
+            case "finalist":
+                tested = self.trial.test()
+                self._scores = {"val/accuracy": metrics["val/accuracy"], **tested}
+                return {**tested, SHOULD_CHECKPOINT: True}
+            case "teacher":
+                return {"teacher_key": self.trial.publish()}

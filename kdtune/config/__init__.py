@@ -3,6 +3,7 @@
 from kdtune.config.derived import teacher_trial, without_teacher
 from kdtune.config.errors import ConfigError
 from kdtune.config.keys import TEACHER_AXES, TEACHER_TRAINING, known_keys, method_keys
+from kdtune.config.method_page import method_page
 from kdtune.config.parsing import decode, parse
 from kdtune.config.sections import TeacherConfig, TrainSettings, TrialConfig
 
@@ -16,6 +17,7 @@ __all__ = [
     "decode",
     "known_keys",
     "method_keys",
+    "method_page",
     "parse",
     "teacher_trial",
     "without_teacher",

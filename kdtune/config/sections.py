@@ -183,8 +183,8 @@ class TrialConfig(Settings):
 
     ``role`` says what becomes of the network: a ``trial`` is only validated, a ``finalist`` is
     tested and kept, a ``teacher`` is published to ``store``, the folder of all teachers.
-    ``init`` is what the student starts from, with a new classifier: the folder of a saved student, or
-    ``store:`` and the key of a stored teacher; empty for fresh weights.
+    ``init`` is what the student starts from, with a new classifier: the folder of a saved student,
+    or ``store:`` and the key of a stored teacher; empty for fresh weights.
     ``batches`` is set where ``augment`` mixes images: ``plain+mixed`` trains on both (wang2020,
     section 3.2), ``mixed`` on the mixed ones with mixed labels.
     """

@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from kdtune.contracts import Scalar
+from kdtune.report.goals import Goal
 from kdtune.report.settings import MISSING, describe, percent, plain_table
 
 BASELINE = "no teacher"
@@ -47,12 +48,16 @@ class ArmResult:
         config: Flat configuration; may be empty.
         values: Test accuracy per seed, shares in [0, 1]; empty if every run failed.
         runs: How many runs there were, failed ones included; None if none failed.
+        same_as: The arm whose runs these are, if not its own.
+        costs: Means of the further objectives of a search with several.
     """
 
     arm: str
     values: Sequence[float]
     config: Mapping[str, Scalar] = field(default_factory=dict)
     runs: int | None = None
+    same_as: str = ""
+    costs: Mapping[Goal, float | None] = field(default_factory=dict)
 
     @property
     def summary(self) -> Summary | None:
@@ -77,7 +82,8 @@ def finalist_rows(arms: Sequence[ArmResult]) -> list[dict[str, Scalar]]:
         if summary:
             scores = {"mean": summary.mean, "std": summary.std, "n": summary.n}
         row = {"arm": arm.arm, **{f"test/accuracy_{k}": v for k, v in scores.items()}}
-        rows.append({**row, "difference": difference(arm, arms), **arm.config})
+        costs = {goal.metric: cost for goal, cost in arm.costs.items()}
+        rows.append({**row, "difference": difference(arm, arms), **costs, **arm.config})
     return rows
 
 
@@ -101,10 +107,15 @@ class Finalists:
         table.add_column("settings")
         table.add_column("test acc. %", justify="right", no_wrap=True)
         table.add_column(f"vs {BASELINE}", justify="right")
+        goals = list(dict.fromkeys(goal for arm in self.arms for goal in arm.costs))
+        for goal in goals:
+            table.add_column(goal.measure.heading, justify="right")
         for arm in self.arms:
             change = difference(arm, self.arms)
             points = MISSING if change is None else f"{100 * change:+.2f}"
-            table.add_row(Text(arm.arm, style="bold"), describe(arm.config), arm.score, points)
+            settings = f"= {arm.same_as}" if arm.same_as else describe(arm.config)
+            costs = [goal.measure.text(arm.costs.get(goal)) for goal in goals]
+            table.add_row(Text(arm.arm, style="bold"), settings, arm.score, points, *costs)
         yield table
 
 

@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kdtune.report.settings import COLOURS, percent
+from kdtune.report.goals import ACCURACY, Goal
+from kdtune.report.settings import COLOURS
 from kdtune.report.stage_state import StageState, TrialState
 
 REFRESH_PER_S = 4.0
@@ -28,6 +29,7 @@ class Display:
 
     Args:
         console: Where to; standard output by default.
+        goal: What the scores of trials are.
         every_s: Seconds between lines where the console is no terminal.
         clock: Seconds, for tests.
     """
@@ -36,10 +38,12 @@ class Display:
         self,
         console: Console | None = None,
         *,
+        goal: Goal = ACCURACY,
         every_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.console = console or Console()
+        self._goal = goal
         self._every_s = every_s
         self._clock = clock
         self._lock = threading.RLock()
@@ -50,7 +54,7 @@ class Display:
     def stage(self, title: str, total: int | None) -> Self:
         """Begin a stage of ``total`` trials (None if open), ending the one before it."""
         self.end_stage()
-        self._state = StageState(title, total, self._clock())
+        self._state = StageState(title, total, self._clock(), goal=self._goal)
         self._last_line = self._clock()
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self._live = Live(
@@ -98,7 +102,7 @@ class Display:
         self.tick()
 
     def trial_reported(self, trial_id: str, epoch: int, value: float | None) -> None:
-        """A trial has done ``epoch`` epochs and scores ``value``, a share in [0, 1]."""
+        """A trial has done ``epoch`` epochs and scores ``value``."""
         with self._lock:
             if self._state:
                 self._state.reported(trial_id, epoch, value)
@@ -131,12 +135,13 @@ def panel(state: StageState, now: float) -> RenderableType:
     lines: list[RenderableType] = [_bar(state, now), counts]
     best = state.best()
     if best:
-        text = Text(f"best {percent(best.value)} %  {best.label}", overflow="ellipsis")
+        score = f"best {state.goal.measure.quantity(best.value)}"
+        text = Text(f"{score}  {best.label}", overflow="ellipsis")
         text.no_wrap = True
-        text.stylize("bold", 0, len(f"best {percent(best.value)} %"))
+        text.stylize("bold", 0, len(score))
         lines.append(text)
     if state.running:
-        lines += [Text(), _running(state.running)]
+        lines += [Text(), _running(state.running, state.goal)]
     return Group(*lines)
 
 
@@ -151,14 +156,14 @@ def _bar(state: StageState, now: float) -> Table:
     return grid
 
 
-def _running(trials: list[TrialState]) -> Table:
+def _running(trials: list[TrialState], goal: Goal) -> Table:
     table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
     table.add_column("running", no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column("epoch", no_wrap=True, justify="right")
-    table.add_column("val acc. %", no_wrap=True, justify="right")
+    table.add_column(goal.measure.heading, no_wrap=True, justify="right")
     for trial in trials[:MOST_ROWS]:
         epochs = f"{trial.epoch}/{trial.epochs}" if trial.epochs else str(trial.epoch)
-        table.add_row(trial.label, epochs, percent(trial.value))
+        table.add_row(trial.label, epochs, goal.measure.text(trial.value))
     hidden = len(trials) - MOST_ROWS
     if hidden > 0:
         table.add_row(Text(f"and {hidden} more", style="dim"), "", "")
@@ -171,7 +176,7 @@ def status_line(state: StageState, now: float) -> str:
     parts = [f"{state.title} {_done(state)}: {counts or 'starting'}"]
     best = state.best()
     if best:
-        parts.append(f"best {percent(best.value)} %")
+        parts.append(f"best {state.goal.measure.quantity(best.value)}")
     return "; ".join([*parts, _times(state, now)])
 
 
@@ -181,7 +186,9 @@ def summary_line(state: StageState, now: float) -> str:
     took = duration(now - state.began)
     line = f"{state.title}: {counts or 'nothing to do'} in {took}"
     best = state.best()
-    return f"{line}; best {percent(best.value)} % ({best.label})" if best else line
+    if best is None:
+        return line
+    return f"{line}; best {state.goal.measure.quantity(best.value)} ({best.label})"
 
 
 def _done(state: StageState) -> str:

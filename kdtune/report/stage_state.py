@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
+from kdtune.report.goals import ACCURACY, Goal
+
 OUTCOMES = ("finished", "cut", "diverged", "failed", "stopped")
 FEWEST_EPOCHS = 2
 """Epochs before a guess of the time left is shown."""
@@ -16,7 +18,7 @@ class TrialState:
         label: What a person reads.
         epochs: Planned; None if unknown.
         epoch: Done so far.
-        value: Score in the last report, a share in [0, 1]; None before one.
+        value: Score in the last report; None before one.
         outcome: One of :data:`OUTCOMES`, empty while it runs.
     """
 
@@ -36,12 +38,14 @@ class StageState:
         total: How many trials it will have; None if open.
         began: When.
         trials: By id, in the order of their start.
+        goal: What the scores are.
     """
 
     title: str
     total: int | None
     began: float
     trials: dict[str, TrialState] = field(default_factory=dict)
+    goal: Goal = ACCURACY
 
     def started(self, trial_id: str, label: str, epochs: int | None) -> None:
         """A trial begins; a second time changes nothing."""
@@ -79,7 +83,7 @@ class StageState:
         """The trial with the best score so far, the earliest of equals; no failed ones."""
         able = [t for t in self.trials.values() if t.outcome not in ("failed", "diverged")]
         scored = [t for t in able if t.value is not None and math.isfinite(t.value)]
-        return max(scored, key=lambda trial: trial.value or 0.0, default=None)
+        return min(scored, key=lambda trial: self.goal.cost(trial.value), default=None)
 
     def time_left(self, now: float) -> float | None:
         """A guess in seconds: epochs still to come, at the pace of those done; None if too early.

@@ -7,14 +7,16 @@ from typing import Any, Protocol
 
 from ray.tune.experiment import Trial
 
-from kdtune.config import ConfigError, parse
+from kdtune.config import ConfigError, TrialConfig, parse
 from kdtune.contracts import Scalar
 from kdtune.report.settings import describe
 from kdtune.search.trial_follower import Progress, TrialFollower, guarded, number
+from kdtune.training.sequence import SequenceConfig, parse_sequence
 
 METRIC_PREFIXES = (
     *("val/", "train/", "weighted/", "test/"),
     *("teacher/", "student/", "companion/", "prune/"),
+    *("generation/", "scratch/", "ensemble/"),
 )
 METRIC_NAMES = ("lr", "time/epoch_s", "images_per_s")
 """What is logged of a report; never Ray's own keys, never the configuration."""
@@ -220,7 +222,7 @@ class ProgressCallback(TrialFollower):
 def logged_params(config: Mapping[str, Any]) -> dict[str, Scalar]:
     """A trial's parameters: its canonical form, or for other trainables the scalars it has."""
     try:
-        return dict(parse(config).flat())
+        return dict(_parsed(config).flat())
     except ConfigError:
         return {k: v for k, v in config.items() if isinstance(v, str | int | float | bool)}
 
@@ -228,10 +230,15 @@ def logged_params(config: Mapping[str, Any]) -> dict[str, Scalar]:
 def planned_epochs(config: Mapping[str, Any]) -> int | None:
     """How many epochs a trial will run if nothing cuts it; None for other trainables."""
     try:
-        return parse(config).train.epochs
+        parsed = _parsed(config)
+        return parsed.epochs if isinstance(parsed, SequenceConfig) else parsed.train.epochs
     except ConfigError:
         epochs = config.get("train.epochs")
         return epochs if isinstance(epochs, int) else None
+
+
+def _parsed(config: Mapping[str, Any]) -> TrialConfig | SequenceConfig:
+    return parse_sequence(config) if "chain" in config else parse(config)
 
 
 def logged_metrics(result: Mapping[str, Any], metric: str) -> dict[str, float]:

@@ -78,7 +78,7 @@ class Choice:
         return "choice"
 
     def text(self) -> str:
-        return "{" + ", ".join(str(value) for value in self.options) + "}"
+        return "{" + ", ".join(map(_written, self.options)) + "}"
 
     def contains(self, value: object) -> bool:
         return any(_same(value, option) for option in self.options)
@@ -251,6 +251,11 @@ def _is_scalar(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, str | int)
+
+
+def _written(value: Scalar) -> str:
+    """A value in a list; quoted if it holds a comma of its own."""
+    return f"'{value}'" if isinstance(value, str) and "," in value else str(value)
 
 
 def _same(value: object, option: Scalar) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import optuna
 
@@ -9,6 +10,8 @@ from kdtune.report.goals import Goal
 from kdtune.search.optuna_sampler import quiet
 from kdtune.search.outcomes import Outcome
 from kdtune.search.trial_follower import number
+
+T = TypeVar("T")
 
 
 def values_of(outcome: Outcome, goals: Sequence[Goal]) -> tuple[float | None, ...]:
@@ -50,12 +53,12 @@ def nondominated(values: Sequence[Sequence[float]], goals: Sequence[Goal]) -> li
         Rising; equal points are all in, or none.
     """
     with quiet():
-        study = optuna.create_study(directions=[f"{goal.mode}imize" for goal in goals])
+        study = optuna.create_study(directions=[goal.direction for goal in goals])
         study.add_trials([optuna.create_trial(values=list(map(float, each))) for each in values])
         return sorted(trial.number for trial in study.best_trials)
 
 
-def spread(members: Sequence[int], count: int) -> list[int]:
+def spread(members: Sequence[T], count: int) -> list[T]:
     """At most ``count`` of ``members``, evenly along them: the first, the last, some between."""
     if count >= len(members):
         return list(members)

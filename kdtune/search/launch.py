@@ -6,6 +6,7 @@ from typing import Any
 
 from kdtune.config import teacher_trial
 from kdtune.contracts import FlatConfig, Scalar
+from kdtune.report.goals import ACCURACY, Goal
 from kdtune.report.progress import Display
 from kdtune.report.settings import describe
 from kdtune.search.callbacks import ProgressCallback, RunLabel, TrackingCallback
@@ -13,10 +14,11 @@ from kdtune.search.checks import check_request, teacher_pool
 from kdtune.search.cluster import Share, connected
 from kdtune.search.deciders import new_sampler, new_scheduler
 from kdtune.search.finalists import Arm, arms, distinct, seeded
+from kdtune.search.front import front, spread
 from kdtune.search.legs import Leg, Relay, RelayScheduler
 from kdtune.search.listed import ListedConfigs
 from kdtune.search.outcomes import Outcome, OutcomeCallback
-from kdtune.search.request import METRIC, MODE, SearchRequest
+from kdtune.search.request import SearchRequest
 from kdtune.search.samplers import StudyCallback
 from kdtune.search.schedulers import make_scheduler
 from kdtune.search.tuning import Interruption, run_tune, stopped_by_signals
@@ -101,7 +103,7 @@ def launch(
                     _tracking(request, sink, relay),
                     StudyCallback(search.sampler),
                     search.record,
-                    _progress(display, relay),
+                    _progress(display, relay, request.goal),
                 ],
                 interruption=interruption,
             )
@@ -113,16 +115,21 @@ def launch(
 def _tracking(request: SearchRequest, sink: MLflowSink, relay: Relay) -> TrackingCallback:
     tags = {"space": request.space.name, "search": request.name}
     return TrackingCallback(
-        sink, base_tags=tags, metric=METRIC, mode=MODE, label=relay.label, ends_search=False
+        sink,
+        base_tags=tags,
+        metric=request.goal.metric,
+        mode=request.goal.mode,
+        label=relay.label,
+        ends_search=False,
     )
 
 
-def _progress(display: Display, relay: Relay) -> ProgressCallback:
+def _progress(display: Display, relay: Relay, goal: Goal) -> ProgressCallback:
     def line(trial_id: str, config: Mapping[str, Any]) -> str:
         label = relay.label(trial_id, config)
         return label.title or f"{label.name}  {describe(config)}"
 
-    return ProgressCallback(display, metric=METRIC, mode=MODE, label=line)
+    return ProgressCallback(display, metric=goal.metric, mode=goal.mode, label=line)
 
 
 class _Search:
@@ -130,7 +137,7 @@ class _Search:
 
     def __init__(self, request: SearchRequest, share: Share) -> None:
         self.request = request
-        self.record = OutcomeCallback(metric=METRIC, mode=MODE)
+        self.record = OutcomeCallback(metric=request.goal.metric, mode=request.goal.mode)
         self.sampler = new_sampler(request, max_concurrent=share.concurrency)
         self.scheduler = new_scheduler(request)
         self._teachers = self._missing_teachers()
@@ -204,14 +211,15 @@ class _Search:
             tags = {"arm": arm.label, **({"also": ", ".join(also)} if also else {})}
             return RunLabel(name=name, kind=arm.kind, tags=tags)
 
-        best = finalist_configs(self.result().trials, self.request.finalists)
-        seeds = [self.request.seed + 1 + i for i in range(self.request.finalist_seeds)]
-        self._final_arms = arms(best, fixed=self.request.space.fixed) if best else []
+        request = self.request
+        best = finalist_configs(self.result().trials, request.finalists, request.objectives)
+        seeds = [request.seed + 1 + i for i in range(request.finalist_seeds)]
+        self._final_arms = arms(best, fixed=request.space.fixed) if best else []
         self._final_runs = [
             (arm, config)
             for arm in self._final_arms
             if not arm.same_as
-            for config in seeded(arm, seeds=seeds, train_on=self.request.finalists_on)
+            for config in seeded(arm, seeds=seeds, train_on=request.finalists_on)
         ]
         return self._listed(FINALISTS, [config for _, config in self._final_runs], label)
 
@@ -219,7 +227,7 @@ class _Search:
         return Leg(
             title=title,
             searcher=ListedConfigs(configs),
-            scheduler=make_scheduler("none", metric=METRIC, mode=MODE, max_t=1),
+            scheduler=make_scheduler("none"),
             trials=len(configs),
             label=label,
         )
@@ -239,8 +247,16 @@ def _device_type(name: str) -> str:
     return resolve_device(name).type if name == "auto" else name
 
 
-def finalist_configs(trials: Sequence[Outcome], count: int) -> list[FlatConfig]:
-    """The ``count`` best configurations of finished trials; ties go to the earlier trial."""
+def finalist_configs(
+    trials: Sequence[Outcome], count: int, goals: Sequence[Goal] = (ACCURACY,)
+) -> list[FlatConfig]:
+    """The ``count`` best configurations of finished trials; ties go to the earlier trial.
+
+    With several goals they are spread along the Pareto front, the best in the first goal first.
+    """
+    if len(goals) > 1:
+        members = front(trials, goals)
+        return spread(distinct([trials[place].config for place in members]), count)
     finished = [t for t in trials if t.kind == "finished" and t.value is not None]
-    ranked = sorted(finished, key=lambda t: -(t.value or 0.0))
+    ranked = sorted(finished, key=lambda trial: goals[0].cost(trial.value))
     return distinct([trial.config for trial in ranked])[:count]

@@ -25,6 +25,9 @@ from kdtune.search.samplers import Result, SpaceSampler
 from kdtune.search.space import Space
 from kdtune.seeds import derive
 
+POPULATION = 20
+"""Of ``nsga2``: with Optuna's 50, a search of fewer trials would only draw at random."""
+
 
 def _tpe(seed: int, arms: int) -> BaseSampler:
     return TPESampler(seed=seed, multivariate=True, group=arms > 1, constant_liar=True)
@@ -39,7 +42,7 @@ def _gp(seed: int, arms: int) -> BaseSampler:
 
 
 def _nsga2(seed: int, arms: int) -> BaseSampler:
-    return NSGAIISampler(seed=seed)
+    return NSGAIISampler(seed=seed, population_size=POPULATION)
 
 
 ENGINES: Mapping[str, Callable[[int, int], BaseSampler]] = {
@@ -122,7 +125,7 @@ class OptunaSampler(SpaceSampler):
         with quiet():
             sampler = ENGINES[engine](derive(self.seed, "optuna") % 2**32, len(space.arms))
             self.study = optuna.create_study(
-                directions=[f"{goal.mode}imize" for goal in self.objectives], sampler=sampler
+                directions=[goal.direction for goal in self.objectives], sampler=sampler
             )
             for point in space.points_to_evaluate():
                 self.study.enqueue_trial(point)

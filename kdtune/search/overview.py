@@ -23,8 +23,9 @@ def overview(space: Space) -> RenderableType:
 
 
 def _own_rows(arm: Arm, rows: Iterable[Row]) -> list[Row]:
-    """The lines of one arm, what it does without on one of them."""
+    """The lines of one arm: its method first, and what it does without on one line."""
     own = [row for row in rows if row.arm == arm.name and row.kind != "absent"]
+    own.sort(key=lambda row: row.key != "method")
     without = [Row("(without)", "absent", ", ".join(arm.without), arm.name)] if arm.without else []
     return own + without
 

@@ -15,8 +15,9 @@ from kdtune.data import absolute_name
 from kdtune.registry import nearest
 from kdtune.report.goals import goal_of
 from kdtune.search.request import SearchRequest
-from kdtune.search.space import Arm, Space, load
+from kdtune.search.space import Arm, Choice, Space, load
 from kdtune.tracking import resolve_tracking_uri
+from kdtune.training.teacher import STORED
 
 
 def build_request(
@@ -84,10 +85,12 @@ def build_request(
 
 def _settled(space: Space, overrides: Mapping[str, Scalar]) -> Space:
     """The space with all overrides, where they go; a local dataset gets an absolute path."""
-    if overrides.get("teacher.weights"):
+    weights = str(overrides.get("teacher.weights") or "")
+    if weights:
         space = _without_teacher_axes(space)
-        file = Path(str(overrides["teacher.weights"])).absolute()
-        overrides = {**overrides, "teacher.weights": str(file)}
+        if not weights.startswith(STORED):
+            overrides = {**overrides, "teacher.weights": str(Path(weights).absolute())}
+    space = _with_full_teachers(space, overrides)
     space = _with_arm_keys(space, overrides).with_overrides(overrides)
     if "dataset" not in space.fixed:
         raise ConfigError(f"space '{space.name}' must fix its dataset; give --dataset")
@@ -130,6 +133,27 @@ def _with_arm_keys(space: Space, overrides: FlatConfig) -> Space:
         return replace(arm, fixed={**arm.fixed, **{key: overrides[key] for key in new}})
 
     return replace(space, arms=tuple(map(own, space.arms)))
+
+
+def _with_full_teachers(space: Space, overrides: FlatConfig) -> Space:
+    """Where the user sets ``teacher_epochs``, a recipe's full teacher has that length."""
+    full, wanted = space.fixed.get("teacher.full_epochs"), overrides.get("teacher_epochs")
+    if wanted is None or "teacher_epochs" not in space.axes:
+        return space
+    recipes = [
+        replace(recipe, values={**recipe.values, "teacher_epochs": wanted})
+        if "teacher_epochs" in recipe.values
+        else recipe
+        for recipe in space.recipes
+        if recipe.values.get("teacher_epochs", full) == full
+    ]
+    kept = {recipe.name for recipe in recipes}
+    return replace(
+        space,
+        axes={**space.axes, "teacher_epochs": Choice((wanted,))},
+        recipes=tuple(recipes),
+        dropped=space.dropped + tuple(r for r in space.recipes if r.name not in kept),
+    )
 
 
 def _without_teacher_axes(space: Space) -> Space:

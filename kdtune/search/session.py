@@ -1,23 +1,29 @@
 """One search as a user sees it: signals, tracking, what is printed, what is kept."""
 
-import csv
-import json
 import shlex
 import signal
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from kdtune.contracts import Scalar
-from kdtune.report.finalists import ArmResult, finalist_rows
+from kdtune.report.finalists import ArmResult
 from kdtune.report.finalists import finalists as finalist_table
-from kdtune.report.leaderboard import Row, leaderboard, leaderboard_rows
+from kdtune.report.front_in_mlflow import publish_front
+from kdtune.report.leaderboard import leaderboard
 from kdtune.report.progress import Display
 from kdtune.search.finalists import PUBLISHED
-from kdtune.search.launch import FinalRun, SearchBroken, SearchResult, launch
+from kdtune.search.front import front
+from kdtune.search.launch import SearchBroken, SearchResult, launch
 from kdtune.search.request import SearchRequest
+from kdtune.search.results import (
+    arm_results,
+    headline,
+    keep,
+    keep_final_students,
+    trial_rows,
+)
 from kdtune.search.tuning import Interruption, stopped_by_signals
 from kdtune.tracking import (
     MLflowSink,
@@ -56,23 +62,26 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
     interruption = Interruption()
     sink = _sink(request)
     broken: BaseException | None = None
-    with stopped_by_signals(interruption), Display(console) as display:
+    with stopped_by_signals(interruption), Display(console, goal=request.goal) as display:
         try:
             result = launch(request, sink=sink, display=display, interruption=interruption)
         except SearchBroken as error:
             result, broken = error.result, error.__cause__
-    arms = arm_results(result)
-    _keep(request, result, arms)
+    arms = arm_results(result, request.objectives)
+    files = keep(request, result, arms)
+    students = keep_final_students(request, result)
     outcome = "failed" if broken else "stopped" if interruption.signal else "finished"
-    sink.end(outcome, metrics=_headline(result, arms))
+    sink.end(outcome, metrics=headline(result, arms, request.objectives))
     try:
         if interruption.signal:
             name = signal.Signals(interruption.signal).name
             _say(console, f"Stopped by {name}. What is done is kept; trained teachers serve again.")
-        _show(console, result, arms)
+        _show(console, request, result, arms)
     finally:
         report = sink.close()
-    _farewell(console, request, report, program)
+    if files and report.run_id and not report.lost:
+        _publish(console, request, result, report, files)
+    _farewell(console, request, report, students, program)
     if broken:
         traceback.print_exception(broken)
         _say(console, "The search broke off by a fault of its own; what is done is kept.")
@@ -80,48 +89,11 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
     return _exit_code(result, interruption)
 
 
-def trial_rows(result: SearchResult) -> list[Row]:
-    """The trials as the leaderboard takes them."""
-    return [
-        Row(
-            trial=index,
-            config=trial.config,
-            outcome=trial.kind,
-            epoch=trial.epoch,
-            value=trial.value,
-        )
-        for index, trial in enumerate(result.trials)
-    ]
-
-
-def arm_results(result: SearchResult) -> list[ArmResult]:
-    """Test accuracies per arm, last the teacher of the first arm that has one."""
-    runs: dict[str, list[FinalRun]] = {}
-    for run in result.finals:
-        runs.setdefault(run.arm.label, []).append(run)
-    arms = [
-        ArmResult(
-            arm=label,
-            config=own[0].arm.config,
-            same_as=own[0].arm.same_as,
-            values=_reported(own, "test/accuracy"),
-            runs=len(own),
-        )
-        for label, own in runs.items()
-    ]
-    taught = [_reported(own, "teacher/test_accuracy") for own in runs.values()]
-    teacher = [ArmResult(arm="teacher", values=each[:1], runs=1) for each in taught if each]
-    return [*arms, *teacher[:1]]
-
-
-def _reported(runs: Sequence[FinalRun], metric: str) -> list[float]:
-    """The metric of those runs that were tested; a diverged one was, at its broken state."""
-    return [run.outcome.result[metric] for run in runs if metric in run.outcome.result]
-
-
 def _sink(request: SearchRequest) -> MLflowSink:
     space = request.space
-    about = request.model_dump(exclude={"space", "storage", "tracking_uri", "command"}, mode="json")
+    left_out = {"space", "storage", "tracking_uri", "command", "objectives"}
+    about = request.model_dump(exclude=left_out, mode="json")
+    about["objectives"] = ", ".join(map(str, request.objectives))
     return MLflowSink(
         tracking_uri=request.tracking_uri,
         experiment=request.experiment,
@@ -138,8 +110,8 @@ def _sink(request: SearchRequest) -> MLflowSink:
 
 
 def _note(request: SearchRequest) -> str:
-    axes = [row for row in request.space.table() if row.kind != "fixed"]
-    searched = [f"- `{row.key}`: {row.range}" for row in axes]
+    axes = [row for row in request.space.table() if row.kind not in ("fixed", "absent")]
+    searched = [f"- {row.arm} `{row.key}`: {row.range}".replace("  ", " ") for row in axes]
     command = f"`{without_credentials(request.command)}`"
     return "\n".join([request.space.summary, "", *searched, "", command])
 
@@ -150,36 +122,29 @@ def _exit_code(result: SearchResult, interruption: Interruption) -> int:
     return 0 if any(t.kind == "finished" for t in result.trials) else EXIT_NO_RESULT
 
 
-def _headline(result: SearchResult, arms: Sequence[ArmResult]) -> dict[str, float]:
-    """The few numbers that the search's own run shows in MLflow."""
-    finished = [t.value for t in result.trials if t.kind == "finished" and t.value is not None]
-    headline = {"search/best_val_accuracy": max(finished)} if finished else {}
-    for arm in arms:
-        if arm.summary is not None:
-            headline[f"final/{arm.arm.replace(' ', '_')}"] = arm.summary.mean
-    return headline
+def _publish(
+    console: Console,
+    request: SearchRequest,
+    result: SearchResult,
+    report: SinkReport,
+    files: Sequence[Path],
+) -> None:
+    """The front in MLflow; what goes wrong there is told, and is no fault of the search."""
+    members = {result.trials[place].trial_id for place in front(result.trials, request.objectives)}
+    uri = request.tracking_uri
+    try:
+        publish_front(tracking_uri=uri, report=report, trial_ids=members, files=files)
+    except Exception as error:  # Its files lie in the results, whatever a server says.
+        text = without_credentials(f"{type(error).__name__}: {error}")
+        _say(console, f"The front is not marked in MLflow: {text}")
 
 
-def _keep(request: SearchRequest, result: SearchResult, arms: Sequence[ArmResult]) -> None:
-    """Write leaderboard and finalists beside the trials, for scripts and spreadsheets."""
-    request.folder.mkdir(parents=True, exist_ok=True)
-    _write(request.folder / "leaderboard", leaderboard_rows(trial_rows(result)))
-    if arms:
-        _write(request.folder / "finalists", finalist_rows(arms))
-
-
-def _write(stem: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
-    stem.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    with stem.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, keys)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _show(console: Console, result: SearchResult, arms: Sequence[ArmResult]) -> None:
+def _show(
+    console: Console, request: SearchRequest, result: SearchResult, arms: Sequence[ArmResult]
+) -> None:
+    goals = request.objectives
     if result.trials:
-        console.print(leaderboard(trial_rows(result)))
+        console.print(leaderboard(trial_rows(result, goals), goals=goals))
     if arms:
         console.print(finalist_table(arms))
         if PUBLISHED not in {arm.arm for arm in arms}:
@@ -193,11 +158,19 @@ def _show(console: Console, result: SearchResult, arms: Sequence[ArmResult]) -> 
         _say(console, "No trial finished, so there are no finalists.")
 
 
-def _farewell(console: Console, request: SearchRequest, report: SinkReport, program: str) -> None:
+def _farewell(
+    console: Console,
+    request: SearchRequest,
+    report: SinkReport,
+    students: Sequence[Path],
+    program: str,
+) -> None:
     """Where everything lies, and what to type to look at it."""
     if report.lost:
         console.print(str(report), markup=False, style="yellow")
     _say(console, f"Results:   {request.folder}")
+    if students:
+        _say(console, f"Students:  {shlex.join([program, 'export', str(students[0])])}")
     _say(console, f"MLflow UI: {_ui_command(request, program)}")
     if report.experiment_id:
         page = f"#/experiments/{report.experiment_id}/runs?workflowType=machine_learning"

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdtune import models
 from kdtune.config import ConfigError, TrialConfig
 from kdtune.data import Dataset
-from kdtune.pruning import PruneRecord
+from kdtune.pruning import PruneRecord, replay
 from kdtune.seeds import global_stream
-from kdtune.students import load_student
-from kdtune.teachers.store import TeacherStore
+from kdtune.students import StudentCard, load_student
+from kdtune.teachers.store import TeacherRecord, TeacherStore
 from kdtune.training.teacher import STORED
 
 
@@ -24,7 +24,7 @@ class Finished:
         model: On the CPU, with the classifier that it was trained with.
         name: As ``kdtune.models`` knows it.
         channels: Of the images that it reads.
-        pruned: How it was pruned; None for a whole network.
+        pruned: What was removed from it; None for a whole network.
     """
 
     model: nn.Module
@@ -38,8 +38,8 @@ def initial_network(config: TrialConfig, dataset: Dataset, seed: int) -> nn.Modu
 
     With ``config.init`` it is that network with a new classifier for the classes of ``dataset``,
     drawn on the ``init`` stream of ``seed``, even where their number is the same; every layer is
-    trained. A student that was pruned stays as small as it is, but the zeros of one pruned by
-    magnitude are weights like any other.
+    trained. A student that was pruned stays as small as it is, and the zeros of one pruned by
+    magnitude stay zeros.
 
     Raises:
         FileNotFoundError: If there is no such student.
@@ -87,19 +87,46 @@ def read_finished(source: str, *, store: str = "", size: int) -> Finished:
     if source.startswith(STORED):
         return _from_store(source.removeprefix(STORED), TeacherStore(store), size)
     model, card = load_student(Path(source))
-    return Finished(
-        model=model,
-        name=card.model,
-        channels=card.channels,
-        pruned=None if card.pruned is None else PruneRecord.from_json(card.pruned),
-    )
+    record = _record(card)
+    if record is not None and not record.detail:
+        replay(model, record, channels=card.channels, size=card.size)
+        _mask_zeros(model)
+    return Finished(model=model, name=card.model, channels=card.channels, pruned=record)
+
+
+def initial_pruning(source: str) -> PruneRecord | None:
+    """What was removed from the network behind an ``init``; None for a whole one.
+
+    Raises:
+        FileNotFoundError: If there is no such student.
+        ValueError: If it is damaged.
+    """
+    if not source or source.startswith(STORED):
+        return None
+    return _record(load_student(Path(source))[1])
+
+
+def finished_name(source: str, *, store: str = "") -> str:
+    """The name of the network behind an ``init``; arguments and errors as above."""
+    if source.startswith(STORED):
+        _, record = _stored(source.removeprefix(STORED), TeacherStore(store))
+        return str(record.config["student"])
+    return load_student(Path(source))[1].model
+
+
+def _record(card: StudentCard) -> PruneRecord | None:
+    return None if card.pruned is None else PruneRecord.from_json(card.pruned)
+
+
+def _mask_zeros(model: nn.Module) -> None:
+    """Let the masks hide the zeros, which a saved student has as plain weights."""
+    for module in model.modules():
+        if hasattr(module, "weight_mask"):
+            module.get_buffer("weight_mask").copy_(module.get_parameter("weight_orig") != 0)
 
 
 def _from_store(key: str, store: TeacherStore, size: int) -> Finished:
-    try:
-        state, record = store.read(key)
-    except KeyError:
-        raise ConfigError(f"no network '{key}' in the teacher store '{store.root}'") from None
+    state, record = _stored(key, store)
     name = str(record.config["student"])
     channels = state[f"{_reader_path(name, size)}.weight"].shape[1]
     classes = state[f"{_classifier_path(name, channels, size)}.weight"].shape[0]
@@ -113,10 +140,18 @@ def _from_store(key: str, store: TeacherStore, size: int) -> Finished:
     return Finished(model=model, name=name, channels=channels)
 
 
+def _stored(key: str, store: TeacherStore) -> tuple[dict[str, Tensor], TeacherRecord]:
+    try:
+        return store.read(key)
+    except KeyError:
+        raise ConfigError(f"no network '{key}' in the teacher store '{store.root}'") from None
+
+
 def _reader_path(name: str, size: int) -> str:
     """Path of the conv that reads the image."""
     model = models.blueprint(name, classes=2, channels=3, size=size)
-    return next(path for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
+    convs = (path for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
+    return str(next(convs))
 
 
 def _classifier_path(name: str, channels: int, size: int) -> str:
@@ -128,7 +163,7 @@ def _classifier_path(name: str, channels: int, size: int) -> str:
     differing = {key.rpartition(".")[0] for key in two if two[key].shape != three[key].shape}
     if len(differing) != 1:
         raise ConfigError(f"'{name}' must have one classifier, got {sorted(differing)}")
-    return str(differing.pop())
+    return differing.pop()
 
 
 def _check_use(config: TrialConfig, finished: Finished, dataset: Dataset) -> None:

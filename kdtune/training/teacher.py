@@ -85,6 +85,7 @@ def obtain_teacher(
     store = TeacherStore(config.store)
     if teacher.weights.startswith(STORED):
         key = teacher.weights.removeprefix(STORED)
+        _check_stored(store, key, teacher.model)
         return stored_teacher(store.root, key, dataset, device)
     if teacher.weights:
         return _from_file(teacher.model, teacher.weights, dataset, device)
@@ -111,6 +112,19 @@ def split_digest(dataset: Dataset) -> str:
     for split in (dataset.train, dataset.val):
         digest.update(split.index.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _check_stored(store: TeacherStore, key: str, model: str) -> None:
+    if key not in store:
+        raise TeacherError(
+            f"teacher.weights must name a stored network, got '{STORED}{key}', and "
+            f"'{store.root}' has none of that key; check teacher.store"
+        )
+    stored = store.read(key)[1].config["student"]
+    if stored != model:
+        raise TeacherError(
+            f"teacher must be '{stored}', the network stored under '{key}', got '{model}'"
+        )
 
 
 @lru_cache(maxsize=4)

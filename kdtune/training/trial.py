@@ -22,7 +22,7 @@ from kdtune.training.data import load_trial_data
 from kdtune.training.device import make_repeatable, resolve_device
 from kdtune.training.epoch import EpochResult, Lesson
 from kdtune.training.evaluate import agreement, predict, scores
-from kdtune.training.initial import initial_network
+from kdtune.training.initial import initial_network, initial_pruning
 from kdtune.training.pairing import check_networks, pair_of, prune_as
 from kdtune.training.plan import Phase, phase_at, phases
 from kdtune.training.teacher import (
@@ -89,6 +89,11 @@ class Trial:
     def student(self) -> nn.Module:
         """The network to deliver; of a team the one that validation chose last."""
         return self._candidates()[self._chosen]
+
+    @property
+    def prune_record(self) -> PruneRecord | None:
+        """What was removed from the student, here or before it came here; None for a whole one."""
+        return self._prune_record or initial_pruning(self.config.init)
 
     @property
     def finished(self) -> bool:

@@ -1,5 +1,6 @@
 """Finalists beside their baselines."""
 
+import dataclasses
 import io
 import statistics
 
@@ -7,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from kdtune.report.finalists import ArmResult, Summary, finalist_rows, finalists, summarise
+from kdtune.report.goals import goal_of
 
 CONFIG = {"method": "kd", "temperature": 4.0, "alpha": 0.9, "augment": "cutmix"}
 ARMS = [
@@ -57,6 +59,35 @@ def test_plain_rows_keep_full_precision() -> None:
     assert rows["finalist 1"]["temperature"] == 4.0
     assert rows["teacher"]["difference"] is None
     assert rows["published recipe"]["test/accuracy_n"] == 0
+
+
+def test_an_arm_whose_runs_are_those_of_another_says_so() -> None:
+    same = ArmResult(
+        arm="published recipe", config=CONFIG, values=[0.94, 0.95, 0.96], same_as="finalist 1"
+    )
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    with console.capture() as captured:
+        console.print(finalists([*ARMS[:3], same]))
+    line = next(each for each in captured.get().splitlines() if each.startswith("published"))
+    assert "= finalist 1" in line
+    assert "95.00 ± 1.00 (3)" in line
+    rows = {row["arm"]: row for row in finalist_rows([*ARMS[:3], same])}
+    assert rows["published recipe"]["temperature"] == 4.0
+
+
+def test_what_else_was_sought_has_a_column_of_its_own() -> None:
+    params = goal_of("params")
+    costs = [{params: 1234.5}, {params: 99.0}, {}, {params: None}]
+    arms = [dataclasses.replace(arm, costs=own) for arm, own in zip(ARMS, costs, strict=True)]
+    console = Console(width=110, file=io.StringIO(), force_terminal=False)
+    with console.capture() as captured:
+        console.print(finalists(arms))
+    lines = captured.get().splitlines()
+    assert lines[1].rstrip().endswith("parameters")
+    assert lines[3].rstrip().endswith("1,234")
+    rows = {row["arm"]: row for row in finalist_rows(arms)}
+    assert rows["finalist 1"]["student/params"] == 99.0
+    assert "student/params" not in rows["no teacher"]
 
 
 @pytest.mark.parametrize("width", [70, 80, 100, 140])

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from kdtune.contracts import Scalar
+from kdtune.report.goals import ACCURACY, goal_of
 from kdtune.report.leaderboard import Row, leaderboard, leaderboard_rows, ranked
 
 CONFIG: dict[str, Scalar] = {
@@ -93,3 +94,54 @@ def test_a_failed_trial_has_no_score() -> None:
 def test_no_trials_make_an_empty_table() -> None:
     assert "0 of 0 trials" in printed(leaderboard([]), 80)
     assert leaderboard_rows([]) == []
+
+
+def test_less_may_be_better() -> None:
+    loss = goal_of("val/loss")
+    rows = [row(0, value=0.5), row(1, value=0.2), row(2, value=None)]
+    assert [r.trial for r in ranked(rows, loss)] == [1, 0, 2]
+    assert [r["val/loss"] for r in leaderboard_rows(rows, [loss])] == [0.2, 0.5, None]
+    text = printed(leaderboard(rows, goals=[loss]), 100)
+    assert "val loss nats" in text
+    assert "0.2" in text.splitlines()[3]
+
+
+GOALS = (ACCURACY, goal_of("params"))
+
+
+def candidate(trial: int, value: float, params: float, front: bool, **changed: Scalar) -> Row:
+    return Row(**{**vars(row(trial, value=value, **changed)), "further": (params,), "front": front})
+
+
+FRONT = [
+    candidate(0, 0.95, 9000.0, False),
+    candidate(1, 0.90, 400.0, True, prune_ratio=0.5),
+    candidate(2, 0.98, 9000.0, True),
+    row(3, "stopped", 2, 0.99),
+]
+
+
+def test_the_front_comes_first_and_best_in_the_first_objective() -> None:
+    rows = leaderboard_rows(FRONT, GOALS)
+    assert [(r["pareto"], r["trial"]) for r in rows] == [
+        *((True, 2), (True, 1)),
+        *((False, 0), (False, 3)),
+    ]
+    assert [r["student/params"] for r in rows] == [9000.0, 400.0, 9000.0, None]
+    assert "rank" not in rows[0]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_front_is_marked_and_fits_its_terminal(width: int) -> None:
+    text = printed(leaderboard(FRONT, goals=GOALS), width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0].rstrip() == "Pareto front (*): 2 of 4 trials"
+    assert sum(line.startswith("*") for line in lines) == 2
+    assert "9,000" in text
+
+
+def test_the_whole_front_is_shown_however_long() -> None:
+    rows = [candidate(i, i / 30, 100.0 * i, True) for i in range(15)]
+    text = printed(leaderboard([*rows, row(99, value=0.01)], top=4, goals=GOALS), 120)
+    assert sum(line.startswith("*") for line in text.splitlines()) == 15

@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from kdtune.report.goals import goal_of
 from kdtune.report.progress import MOST_ROWS, Display, duration, panel
 from kdtune.report.stage_state import StageState
 
@@ -52,6 +53,16 @@ def test_a_panel_says_what_a_person_wants_to_know() -> None:
     assert text[2].startswith("best 61.00 %  trial 11")
     assert sum("3/9" in line for line in text) == MOST_ROWS
     assert text[-1].startswith("and 2 more")
+
+
+def test_a_panel_speaks_of_what_is_sought() -> None:
+    state = StageState("Search", 2, 0.0, goal=goal_of("latency"))
+    for name, value in (("a", 2.5), ("b", 1.25)):
+        state.started(name, f"trial {name}", 9)
+        state.reported(name, 3, value)
+    text = lines(state, 100)
+    assert text[2].startswith("best 1.25 ms  trial b")
+    assert "latency ms" in text[4]
 
 
 def test_a_log_gets_a_line_now_and_then_and_one_at_the_end() -> None:

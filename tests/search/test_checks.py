@@ -7,6 +7,7 @@ import pytest
 
 from kdtune.config import ConfigError
 from kdtune.contracts import Scalar
+from kdtune.report.goals import ACCURACY, Goal, goal_of
 from kdtune.search.checks import check_request, teacher_pool
 from kdtune.search.request import SearchRequest
 from kdtune.search.space import NO_TEACHER, Arm, Choice, Float, Space
@@ -15,6 +16,7 @@ FIXED: dict[str, Scalar] = {
     **{"dataset": "digits", "teacher": "resnet14", "student": "resnet8"},
     **{"teacher.full_epochs": 4, "train.device": "cpu", "train.epochs": 2},
 }
+BOTH = (ACCURACY, goal_of("params"))
 KD = Arm(method="kd", axes={"alpha": Float(0, 1), "temperature": Float(1, 16)})
 AT = Arm(method="at", axes={"method.beta": Float(1, 100)})
 
@@ -118,6 +120,14 @@ def test_a_rare_arm_is_checked_like_any_other(tmp_path: Path) -> None:
         ({"scheduler": "ahsa"}, "unknown scheduler 'ahsa'; did you mean 'asha'"),
         ({"grace_period": 3}, "grace_period must be at most max_t = 2, got 3"),
         ({"brackets": 5}, "brackets must be from 1 to"),
+        ({"objectives": (Goal("val/acc", "max"),)}, "unknown objective 'val/acc'"),
+        ({"objectives": (ACCURACY, ACCURACY)}, "'val/accuracy' twice"),
+        ({"objectives": BOTH, "sampler": "cmaes"}, "'cmaes' takes one objective"),
+        *(
+            ({"objectives": BOTH, "scheduler": name}, f"'{name}' cuts trials by one metric")
+            for name in ("asha", "hyperband", "median")
+        ),
+        ({"objectives": BOTH, "scheduler": "asah"}, "did you mean 'asha'"),
     ],
 )
 def test_settings_of_the_search_are_checked(
@@ -125,6 +135,13 @@ def test_settings_of_the_search_are_checked(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         check_request(request(space(), tmp_path, **changes))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random", "grid"])
+def test_several_objectives_run_without_a_scheduler(tmp_path: Path, sampler: str) -> None:
+    asked = request(space(), tmp_path, objectives=BOTH, sampler=sampler)
+    assert (asked.scheduler, request(space(), tmp_path).scheduler) == ("none", "asha")
+    check_request(asked)
 
 
 def test_a_name_is_taken_once_its_folder_is_there(tmp_path: Path) -> None:

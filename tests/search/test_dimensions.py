@@ -75,3 +75,7 @@ def test_numpy_scalars_become_plain_ones() -> None:
     assert [type(value) for value in flat.values()] == [float, int, bool]
     with pytest.raises(ValueError, match="'d' must be a finite JSON scalar"):
         scalars({"d": [1]})
+
+
+def test_a_value_with_a_comma_of_its_own_is_quoted_in_a_list() -> None:
+    assert Choice(("0.6,0.3", "none", 1)).text() == "{'0.6,0.3', none, 1}"

@@ -240,3 +240,69 @@ def test_suggestions_do_not_depend_on_which_trial_is_faster() -> None:
 def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(ValueError, match="did you mean 'cmaes'"):
         OptunaSampler(SPACE, engine="cma")
+
+
+BOTH: dict[str, Any] = {"metric": ["val/accuracy", "student/params"], "mode": ["max", "min"]}
+SEVERAL = [name for name in ENGINES if name != "cmaes"]
+
+
+def sized(epoch: int, value: object, params: object, /, **more: object) -> dict[str, Any]:
+    return {**report(epoch, value, **more), "student/params": params}
+
+
+@pytest.mark.parametrize("engine", SEVERAL)
+def test_several_objectives_are_told_together(engine: str) -> None:
+    sampler = OptunaSampler(SPACE, engine=engine, max_concurrent=1, **BOTH)
+    assert [direction.name for direction in sampler.study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    for i in range(26):
+        config = sampler.suggest(str(i))
+        assert isinstance(config, dict)
+        alpha = float(config.get("alpha", 0.5))
+        sampler.on_trial_result(str(i), sized(1, 0.1, 999.0, finished=0))
+        sampler.on_trial_complete(str(i), sized(2, alpha, 100 * alpha, finished=1))
+    sampler.close()
+    for trial in sampler.study.trials:
+        assert trial.state is TrialState.COMPLETE
+        assert trial.values == pytest.approx([trial.values[0], 100 * trial.values[0]])
+        assert trial.intermediate_values == {}
+    assert [t.params for t in sampler.study.trials[:2]] == SPACE.points_to_evaluate()
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        sized(2, 0.5, 10.0, finished=0),
+        sized(2, 0.5, None, finished=1),
+        sized(2, None, 10.0, finished=1),
+        sized(2, 0.5, float("nan"), finished=1),
+        sized(2, 0.0, 10.0, finished=1, diverged=1),
+        None,
+    ],
+)
+def test_of_several_objectives_only_a_whole_result_counts(
+    make: Sampler, last: dict[str, Any] | None
+) -> None:
+    sampler = make(**BOTH)
+    sampler.suggest("a")
+    sampler.on_trial_result("a", sized(1, 0.3, 10.0, finished=0))
+    sampler.on_trial_complete("a", last)
+    trial = told(sampler)
+    assert (trial.state, trial.values) == (TrialState.FAIL, None)
+
+
+def test_an_engine_for_one_objective_refuses_several() -> None:
+    with pytest.raises(ValueError, match=r"'cmaes' takes one objective, .* use tpe, nsga2"):
+        OptunaSampler(SPACE, engine="cmaes", **BOTH)
+
+
+@pytest.mark.parametrize("engine", ["tpe", "nsga2"])
+def test_a_sampler_approaches_the_front(engine: str) -> None:
+    """Accuracy and size both follow alpha; temperature only costs, and 1 is the best."""
+    sampler = OptunaSampler(SPACE.with_overrides({"method": "kd"}), engine=engine, seed=1, **BOTH)
+    for i in range(100):
+        config: Any = sampler.suggest(str(i))
+        heat = float(config["temperature"]) - 1
+        good, size = float(config["alpha"]) - 0.1 * heat, float(config["alpha"]) + heat
+        sampler.on_trial_complete(str(i), sized(1, good, size, finished=1))
+    heats = [float(trial.params["temperature"]) for trial in sampler.study.trials[2:]]
+    assert sum(heats[60:]) / len(heats[60:]) < 0.7 * sum(heats[:20]) / 20

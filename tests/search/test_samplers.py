@@ -64,6 +64,15 @@ def test_recipes_come_first_and_every_configuration_is_complete(name: str, space
         assert set(config) == active | {"method", "train.epochs"}
 
 
+@pytest.mark.parametrize("name", [name for name in ALL if name != "cmaes"])
+def test_a_sampler_takes_several_objectives(name: str, space: Space) -> None:
+    metric, mode = ["val/accuracy", "student/params"], ["max", "min"]
+    sampler = make_sampler(name, space, metric=metric, mode=mode)  # type: ignore[arg-type]
+    assert [str(goal) for goal in sampler.objectives] == ["val/accuracy:max", "student/params:min"]
+    assert len(sequence(sampler, 5)) == 5
+    assert not sampler.set_search_properties("val/accuracy", "max", {})
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_seed_fixes_the_sequence(name: str, space: Space) -> None:
     first = sequence(make_sampler(name, space, seed=1), 14)
@@ -133,6 +142,12 @@ def test_names_and_settings_are_checked(space: Space) -> None:
         make_sampler("tpe", space, max_concurrent=0)
     with pytest.raises(ValueError, match="mode must be 'max' or 'min', got 'up'"):
         make_sampler("tpe", space, mode="up")  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"each metric needs a mode, got \['a', 'b'\] and \['max'\]"
+    ):
+        make_sampler("tpe", space, metric=["a", "b"])
+    with pytest.raises(ValueError, match="each objective is given once"):
+        make_sampler("tpe", space, metric=["a", "a"], mode=["max", "min"])
     sampler = make_sampler("tpe", space)
     assert not sampler.set_search_properties("val/accuracy", "max", {})
     with pytest.raises(ValueError, match="metric is 'val/accuracy' and Tune's is 'loss'"):

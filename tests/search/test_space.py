@@ -187,28 +187,20 @@ def test_unknown_spaces_are_refused_with_the_nearest_name() -> None:
         load("quickstrat")
 
 
-@pytest.mark.parametrize("name", names())
-def test_a_shipped_space_searches_all_six_axes_and_has_recipes(name: str) -> None:
+@pytest.mark.parametrize("name", ["quickstart", "joint"])
+def test_the_general_spaces_search_all_six_axes(name: str) -> None:
     space = load(name)
-    assert space.name == name
-    assert space.recipes
     assert {
-        "temperature",
-        "alpha",
-        "label_smoothing",
-        "teacher_epochs",
-        "augment",
-        "prune_ratio",
+        *("temperature", "alpha", "label_smoothing", "teacher_epochs", "augment", "prune_ratio")
     } <= set(space.active("kd"))
     assert space.values("label_smoothing")
     assert max(space.values("teacher_epochs")) == space.fixed["teacher.full_epochs"]  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_trial_of_a_shipped_space_is_a_valid_configuration(name: str) -> None:
+def test_what_tune_draws_from_a_shipped_space_is_a_valid_configuration(name: str) -> None:
     config = pytest.importorskip("kdtune.config")
-    space, rng = load(name), np.random.default_rng(0)
-    for flat in [space.sample(rng) for _ in range(30)]:
-        assert config.parse(flat).method == flat["method"]
-    for published in space.recipes:
-        config.parse(space.recipe_config(published))
+    rng, spec = np.random.default_rng(0), {"config": load(name).param_space()}
+    for _ in range(40):
+        for _, drawn in generate_variants(spec, False, rng):
+            assert config.parse(drawn["config"]).method == drawn["config"]["method"]

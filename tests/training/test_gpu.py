@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from runs import advance, rest
 
 from kdtune.config import parse
+from kdtune.objectives import OBJECTIVES
 from kdtune.training.trial import Trial
-
-CLOCK = {"images_per_s", "time/epoch_s"}
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,45 +25,66 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "teacher.full_epochs": 6,
         "teacher.store": str(tmp_path_factory.mktemp("teachers")),
         "train.epochs": 4,
+        "train.schedule": "step",
         "train.device": "cuda",
     }
 
 
-def _rest(trial: Trial) -> list[dict[str, float]]:
-    history = []
-    while not trial.finished:
-        history.append({k: v for k, v in trial.next_epoch().items() if k not in CLOCK})
-    return history
+def _with(base: dict[str, Any], method: str, **flat: Any) -> dict[str, Any]:
+    kept = base
+    if not OBJECTIVES.get(method)().traits.teacher:
+        kept = {k: v for k, v in base.items() if k not in ("teacher", "teacher.full_epochs")}
+    return {**kept, "method": method, **flat}
 
 
-@pytest.mark.parametrize("method", ["kd", "at", "scratch"])
-@pytest.mark.parametrize("augment", ["standard", "cutmix"])
-@pytest.mark.parametrize("prune_ratio", [0.0, 0.5])
-def test_a_trial_on_the_gpu_is_the_same_bits_again(
-    base: dict[str, Any], method: str, augment: str, prune_ratio: float
-) -> None:
-    flat = {**base, "method": method, "augment": augment, "prune_ratio": prune_ratio}
-    if method == "scratch":
-        flat = {k: v for k, v in flat.items() if k not in ("teacher", "teacher.full_epochs")}
+def _same_bits(first: Trial, second: Trial) -> bool:
+    pairs = zip(first.student.parameters(), second.student.parameters(), strict=True)
+    return all(torch.equal(one, two) for one, two in pairs)
+
+
+@pytest.mark.parametrize("method", OBJECTIVES.names())
+def test_every_method_is_the_same_bits_again(base: dict[str, Any], method: str) -> None:
+    flat = _with(base, method, augment="cutmix")
     first, second = Trial(parse(flat)), Trial(parse(flat))
-    assert _rest(first) == _rest(second)
-    for one, two in zip(first.student.parameters(), second.student.parameters(), strict=True):
-        assert torch.equal(one, two)
+    assert rest(first) == rest(second)
+    assert _same_bits(first, second)
 
 
-@pytest.mark.parametrize("prune_ratio", [0.0, 0.5])
-def test_a_trial_on_the_gpu_is_restored_bit_for_bit(
-    base: dict[str, Any], tmp_path: Path, prune_ratio: float
+@pytest.mark.parametrize("augment", ["standard", "autoaugment", "cutmix_pick"])
+@pytest.mark.parametrize("pruning", ["none", "l1_filter", "slimming", "magnitude"])
+def test_every_pruner_is_the_same_bits_again(
+    base: dict[str, Any], augment: str, pruning: str
 ) -> None:
-    flat = {**base, "prune_ratio": prune_ratio}
-    whole = _rest(Trial(parse(flat)))
-    first = Trial(parse(flat))
-    for _ in range(3):
-        first.next_epoch()
+    flat = {**base, "augment": augment}
+    if pruning != "none":
+        flat |= {"prune_ratio": 0.5, "prune.method": pruning}
+    first, second = Trial(parse(flat)), Trial(parse(flat))
+    assert rest(first) == rest(second)
+    assert _same_bits(first, second)
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("kd", {}),
+        ("kd", {"prune_ratio": 0.5}),
+        ("kd", {"prune_ratio": 0.5, "prune.phase": "self_distill"}),
+        ("fitnet", {}),
+        ("crd", {"method.negatives": 64}),
+        ("overhaul", {}),
+        ("one", {}),
+    ],
+)
+def test_a_trial_on_the_gpu_is_restored_bit_for_bit(
+    base: dict[str, Any], tmp_path: Path, method: str, more: dict[str, Any]
+) -> None:
+    flat = _with(base, method, **more)
+    first = advance(Trial(parse(flat)), 3)
     first.save(tmp_path)
+    expected = rest(first)
     second = Trial(parse(flat))
     second.load(tmp_path)
-    assert _rest(second) == whole[3:]
+    assert rest(second) == expected
 
 
 def test_everything_lies_on_the_device(base: dict[str, Any]) -> None:

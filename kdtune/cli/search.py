@@ -1,4 +1,4 @@
-"""The command line: one function a verb, each thin."""
+"""The search."""
 
 import os
 import shlex
@@ -8,29 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-import kdtune
+from kdtune.cli.app import MACHINE, PLACES, app, bad_input
 
-RAY_ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-}
-"""What Ray reads from the environment alone, set before Ray is imported: quiet, one working
-folder for all, and a missing metric is its trial's affair."""
-
-EXIT_BAD_INPUT = 2
 TUNING, FINAL = "Sampler and scheduler", "Finalists"
-PLACES, MACHINE = "Data and results", "Machine"
-
 SEARCH_HELP = """
 Search a space, train the best configurations again, and test them once.
 
@@ -48,47 +29,13 @@ with several seeds, beside the same student without a teacher and the published 
 
   kdtune search joint --dataset parquet:data/cifar10 --set teacher_epochs=200
 
+  kdtune search --objective val/accuracy:max --objective params:min --trials 40
+
   kdtune search joint --address auto --gpus-per-trial 0.5
 
 [bold]Exit codes[/bold]: 0 a finished search; 1 no trial finished; 2 bad input, nothing was \
 started; 70 a fault of kdtune; 130 Ctrl-C and 143 SIGTERM, what is done is kept.
 """
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="Hyperparameter search for knowledge distillation, on Ray Tune and MLflow.",
-)
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    for key, value in RAY_ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
-    app()
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"kdtune {kdtune.__version__}")
-        raise typer.Exit()
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
-
-
-def _fail(message: object) -> typer.Exit:
-    """Say what is wrong with the input, and how to leave."""
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(str(message))}", highlight=False)
-    return typer.Exit(EXIT_BAD_INPUT)
 
 
 @app.command(help=SEARCH_HELP)
@@ -107,13 +54,24 @@ def search(
         typer.Option("--set", metavar="KEY=VALUE", help="Fix any key; may be given often."),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Configurations to try.")] = 20,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC[:max|min]",
+            help="What to optimise, val/accuracy unless given; several yield a Pareto front.",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a full trial.")] = None,
     sampler: Annotated[
         str, typer.Option(help="tpe, random, grid, cmaes, gp or nsga2.", rich_help_panel=TUNING)
     ] = "tpe",
     scheduler: Annotated[
-        str, typer.Option(help="asha, none, median or hyperband.", rich_help_panel=TUNING)
-    ] = "asha",
+        str | None,
+        typer.Option(
+            help="asha, none, median or hyperband; by default asha, none with several objectives.",
+            rich_help_panel=TUNING,
+        ),
+    ] = None,
     grace_period: Annotated[
         int | None,
         typer.Option(
@@ -210,7 +168,7 @@ def search(
         "train.epochs": epochs,
         "data.root": str(root.absolute()) if root else None,
     }
-    try:
+    with bad_input():
         if "://" in str(storage):
             raise ValueError(f"--storage must be a folder that all nodes share, got '{storage}'")
         request = build_request(
@@ -223,6 +181,7 @@ def search(
             experiment=experiment,
             command=shlex.join(["kdtune", *sys.argv[1:]]),
             trials=trials,
+            objectives=objective or [],
             sampler=sampler,
             scheduler=scheduler,
             grace_period=grace_period,
@@ -242,122 +201,11 @@ def search(
             data.download(
                 str(request.space.fixed["dataset"]), str(request.space.fixed["data.root"])
             )
-        code = run_search(request, program=_program())
-    except (ValueError, OSError) as error:
-        raise _fail(error) from None
+        code = run_search(request, program=program())
     raise typer.Exit(code)
 
 
-@app.command()
-def spaces(
-    name: Annotated[str | None, typer.Argument(help="Show this one in full.")] = None,
-) -> None:
-    """List the search spaces, or show one: its axes, what is fixed, its recipes."""
-    from kdtune.search import space as catalogue
-
-    console = Console()
-    if name is None:
-        table = _table("space", "methods", "axes", "what")
-        for each in map(catalogue.load, catalogue.names()):
-            axes = {key for method in each.methods() for key in each.active(method)}
-            table.add_row(each.name, ", ".join(each.methods()), str(len(axes)), each.summary)
-        console.print(table)
-        return
-    try:
-        chosen = catalogue.load(name)
-    except ValueError as error:
-        raise _fail(error) from None
-    console.print(f"[bold]{chosen.name}[/]: {escape(chosen.summary)}", highlight=False)
-    table = _table("key", "kind", "range", "method")
-    for row in chosen.table():
-        table.add_row(row.key, row.kind, escape(row.range), row.arm or "all")
-    console.print(table)
-    for recipe in chosen.recipes:
-        values = ", ".join(f"{key}={value}" for key, value in recipe.values.items())
-        console.print(f"[bold]{recipe.name}[/]: {escape(values)}\n  {escape(recipe.source)}")
-
-
-@app.command()
-def models(
-    size: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = 32,
-    channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
-    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
-) -> None:
-    """List the networks with parameters and multiply-adds. torchvision's go by their own names."""
-    from kdtune import models as zoo
-
-    table = _table("model", "family", "parameters", "multiply-adds", "taps", right=(2, 3))
-    for row in zoo.describe(size=size, channels=channels, classes=classes):
-        table.add_row(row.name, row.family, f"{row.params:,}", f"{row.macs:,}", ", ".join(row.taps))
-    Console().print(table)
-
-
-@app.command()
-def methods() -> None:
-    """List the distillation methods and what each lets a search tune."""
-    from kdtune.config import method_keys
-    from kdtune.objectives import OBJECTIVES
-
-    table = _table("method", "tunes", "what")
-    for name in OBJECTIVES.names():
-        what = (OBJECTIVES.get(name).__doc__ or "").split("\n")[0].replace("``", "")
-        table.add_row(name, ", ".join(method_keys(name)), escape(what))
-    Console().print(table)
-
-
-@app.command()
-def datasets() -> None:
-    """List the datasets and what each needs."""
-    from kdtune import data
-
-    table = _table("dataset", "what", "classes", "size", "needs")
-    for row in data.describe():
-        classes = "of the data" if row.classes is None else str(row.classes)
-        table.add_row(row.name, escape(row.summary), classes, row.shape, escape(row.needs))
-    Console().print(table)
-
-
-@app.command()
-def ui(
-    storage: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("kdtune-results"),
-    tracking_uri: Annotated[
-        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="By default in the storage.")
-    ] = None,
-    host: Annotated[
-        str,
-        typer.Option(
-            help="Address to bind to; others than this machine's can read and change all runs."
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
-) -> None:
-    """Open the MLflow UI on the results; ends with Ctrl-C."""
-    from kdtune.tracking import resolve_tracking_uri
-
-    if tracking_uri is None and not (storage / "mlflow.db").is_file():
-        raise _fail(f"no results in '{storage}'; run 'kdtune search' first, or give --storage")
-    uri = resolve_tracking_uri(tracking_uri, None, storage.absolute())
-    if uri.startswith(("http://", "https://")):
-        typer.echo(f"the runs are on a server already: {uri}")
-        return
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        typer.echo(f"warning: whoever reaches {host}:{port} can read and change all runs", err=True)
-    typer.echo(f"MLflow UI on http://{host}:{port} (Ctrl-C ends it)")
-    # One worker and no job runner: the UI alone is wanted, and starts in a tenth of the time.
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    command = ["mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
-    command += ["--host", host, "--port", str(port)]
-    os.execv(sys.executable, [sys.executable, "-m", *command])
-
-
-def _table(*columns: str, right: tuple[int, ...] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for position, column in enumerate(columns):
-        table.add_column(column, justify="right" if position in right else "left")
-    return table
-
-
-def _program() -> str:
+def program() -> str:
     """How this command was called, so that a printed command can be pasted: a path if need be."""
     called = Path(sys.argv[0])
     if shutil.which(called.name) and not os.environ.get("UV_RUN_RECURSION_DEPTH"):

@@ -1,0 +1,27 @@
+"""The command line: one function a verb, each thin."""
+
+import os
+
+from kdtune.cli import listing, search, students, ui  # noqa: F401  (register their verbs)
+from kdtune.cli.app import app
+
+__all__ = ["RAY_ENVIRONMENT", "app", "main"]
+
+RAY_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+}
+"""What Ray reads from the environment alone, set before Ray is imported: quiet, one working
+folder for all, and a missing metric is its trial's affair."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    for key, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    app()

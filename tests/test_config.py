@@ -378,6 +378,10 @@ def test_a_trial_without_its_teacher_keeps_everything_else() -> None:
     assert (alone.prune_ratio, alone.prune.phase) == (0.3, "finetune")
 
 
+def test_an_unknown_key_is_refused_without_a_teacher_too() -> None:
+    assert "unknown key 'train.eopchs'" in refusal(without_teacher({"train.eopchs": 3}))
+
+
 @pytest.mark.parametrize(("method", "augment"), CHOICES)
 def test_every_trial_has_a_counterpart_without_a_teacher(method: str, augment: str) -> None:
     flat = parse(complete(method, augment)).flat()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from kdtune.config import method_page
 from kdtune.config.keys import Chosen, routes
-from kdtune.config.method_page import method_page
 from kdtune.objectives import OBJECTIVES
 from kdtune.pruning import PRUNERS
 from kdtune.views import AUGMENTS

@@ -53,6 +53,10 @@ def search(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Fix any key; may be given often."),
     ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ARM", help="Leave an arm of the space out; may be given often."),
+    ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Configurations to try.")] = 20,
     objective: Annotated[
         list[str] | None,
@@ -182,6 +186,7 @@ def search(
             command=shlex.join(["kdtune", *sys.argv[1:]]),
             trials=trials,
             objectives=objective or [],
+            skip=skip or [],
             sampler=sampler,
             scheduler=scheduler,
             grace_period=grace_period,

@@ -3,8 +3,8 @@
 from kdtune.config.derived import teacher_trial, without_teacher
 from kdtune.config.errors import ConfigError
 from kdtune.config.keys import TEACHER_AXES, TEACHER_TRAINING, known_keys, method_keys
-from kdtune.config.method_page import method_page
 from kdtune.config.parsing import decode, parse
+from kdtune.config.reference import method_page
 from kdtune.config.sections import TeacherConfig, TrainSettings, TrialConfig
 
 __all__ = [

@@ -57,7 +57,8 @@ def without_teacher(flat: FlatConfig) -> dict[str, Scalar]:
     found = routes(choice)
     gone = ("teacher", "teacher_views", "objective")
     given = {key: value for key, value in flat.items() if value is not None}
-    kept = {key: value for key, value in given.items() if found[key].section not in gone}
+    # A key that does not exist stays, for the parser to refuse.
+    kept = {k: v for k, v in given.items() if k not in found or found[k].section not in gone}
     for key in ("augment.batches", "prune.phase"):
         kept.pop(key, None)
     assert choice.augment is not None

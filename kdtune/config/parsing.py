@@ -14,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 from kdtune.config.errors import ConfigError
 from kdtune.config.keys import (
     CHOICES,
-    SECTIONS,
     TEACHER_AXES,
     TEACHER_TRAINING,
     Chosen,
@@ -25,7 +24,14 @@ from kdtune.config.keys import (
     refuse_key,
     routes,
 )
-from kdtune.config.sections import PruneSettings, TeacherConfig, TrialConfig, stage_shares
+from kdtune.config.sections import (
+    DataSettings,
+    PruneSettings,
+    TeacherConfig,
+    TrainSettings,
+    TrialConfig,
+    stage_shares,
+)
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.objectives import OBJECTIVES, Objective
 from kdtune.settings import Settings
@@ -79,6 +85,8 @@ class _Builder:
         _check_pick("augment", views, has_teacher=objective.traits.teacher)
         own = self._nested[""]
         pruned = self._pruned(objective, own)
+        data, train = self._make(DataSettings, "data"), self._make(TrainSettings, "train")
+        _check_train_on(data, train)
         batches = _batches(objective, self._choice.augment, views, own.get("batches"))
         _check_pick_of_phases(views, batches, pruned)
         return self._make(
@@ -89,7 +97,8 @@ class _Builder:
             views=views,
             teacher=self._teacher(objective),
             prune=pruned,
-            **{name: self._make(SECTIONS[name], name) for name in ("data", "train")},
+            data=data,
+            train=train,
         )
 
     def _teacher(self, objective: Objective) -> TeacherConfig | None:
@@ -194,6 +203,15 @@ def _batches(objective: Objective, augment: str, views: Augment, given: str | No
             "has none of; use 'mixed', or set alpha > 0 where the method has it"
         )
     return given or ("plain+mixed" if soft else "mixed")
+
+
+def _check_train_on(data: DataSettings, train: TrainSettings) -> None:
+    spoilt = data.label_noise > 0 or data.imbalance is not None
+    if train.on == "train+val" and spoilt:
+        raise ConfigError(
+            "train.on must be 'train' with data.label_noise or data.imbalance, got 'train+val': "
+            "validation is clean and balanced, so the network would be trained on other data"
+        )
 
 
 def _check_pick(key: str, views: Augment, *, has_teacher: bool) -> None:

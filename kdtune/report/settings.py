@@ -28,13 +28,20 @@ COLOURS = {
 MISSING = "\u2013"
 
 
-def describe(config: Mapping[str, Any], keys: Iterable[str] = ("method", *AXES)) -> str:
+OPTIONS = ("method.", "augment.", "prune.")
+"""What the names of a choice's own settings begin with."""
+
+
+def describe(config: Mapping[str, Any], keys: Iterable[str] | None = None) -> str:
     """One line of settings: ``kd T=4 alpha=0.9 smooth=0.1``.
 
     Args:
         config: A flat configuration.
-        keys: What to show, in order; keys that ``config`` has not are skipped.
+        keys: What to show, in order; keys that ``config`` has not are skipped. By default the
+            method, the axes, and the options that ``config`` sets.
     """
+    if keys is None:
+        keys = ("method", *AXES, *(key for key in config if key.startswith(OPTIONS)))
     parts = []
     for key in keys:
         value = config.get(key)
@@ -60,10 +67,19 @@ def percent(value: float | None) -> str:
 
 
 def others(configs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Keys beside the axes whose values differ between configurations, sorted."""
+    """Keys beside the axes that tell configurations apart, sorted.
+
+    An option does where not all have it with one value; any other key where those that have it
+    differ: what all teachers share says nothing, though trials without a teacher lack it.
+    """
     configs = list(configs)
     keys = {key for config in configs for key in config} - set(AXES) - {"seed"}
-    return sorted(k for k in keys if len({repr(config.get(k)) for config in configs}) > 1)
+
+    def differs(key: str) -> bool:
+        holders = configs if key.startswith(OPTIONS) else [c for c in configs if key in c]
+        return len({repr(config.get(key)) for config in holders}) > 1
+
+    return sorted(filter(differs, keys))
 
 
 def plain_table(title: str) -> Table:

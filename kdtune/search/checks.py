@@ -50,13 +50,12 @@ def check_request(request: SearchRequest) -> None:
     check_goals(request.objectives)
     for key in set(RESERVED) & set(request.space.keys()):
         raise ConfigError(f"a search may not set '{key}': {RESERVED[key]}")
-    configs = [parse(flat) for flat in _probes(request.space, request.seed)]
-    if not request.gpus_per_trial and any(c.train.device == "cuda" for c in configs):
+    probes = [(arm, parse(flat)) for arm, flat in _probes(request.space, request.seed)]
+    if not request.gpus_per_trial and any(c.train.device == "cuda" for _, c in probes):
         raise ConfigError("train.device=cuda needs a GPU for each trial; give --gpus-per-trial")
     new_sampler(request, max_concurrent=1)
     new_scheduler(request)
-    dataset = load_trial_data(configs[0])
-    _check_parts(configs, dataset)
+    _check_parts(probes, load_trial_data(probes[0][1]), several=len(request.space.arms) > 1)
 
 
 def teacher_pool(space: Space) -> list[TrialConfig]:
@@ -73,24 +72,40 @@ def teacher_pool(space: Space) -> list[TrialConfig]:
     return list(pool.values())
 
 
-def _check_parts(configs: Sequence[TrialConfig], dataset: Dataset) -> None:
-    """Check each combination of networks and method, and each ready-made teacher, once."""
-    seen: set[object] = set()
+def _check_parts(
+    probes: Sequence[tuple[str, TrialConfig]], dataset: Dataset, *, several: bool
+) -> None:
+    """Check each combination of networks and method, and each ready-made teacher, once.
 
+    Args:
+        probes: Arms and configurations of them.
+        dataset: Of all of them.
+        several: Whether there are other arms, so that one that cannot be served may be left out.
+    """
+    seen: set[object] = set()
+    for arm, config in probes:
+        try:
+            _check_new_parts(config, dataset, seen)
+        except ValueError as error:
+            if not several:
+                raise
+            raise ConfigError(f"arm '{arm}': {error} (--skip {arm} leaves the arm out)") from error
+
+
+def _check_new_parts(config: TrialConfig, dataset: Dataset, seen: set[object]) -> None:
     def first(*combination: object) -> bool:
         known = combination in seen
         seen.add(combination)
         return not known
 
-    for config in configs:
-        teacher = config.teacher
-        model = "" if teacher is None else teacher.model
-        if first(config.student, model, *_kind(config)):
-            check_networks(config, dataset)
-        if config.prune_ratio and first(config.student, config.prune, config.prune_ratio):
-            check_pruning(config, dataset)
-        if teacher is not None and teacher.weights and first(model, teacher.weights):
-            obtain_teacher(config, resolve_device("auto"), train_teacher)
+    teacher = config.teacher
+    model = "" if teacher is None else teacher.model
+    if first(config.student, model, *_kind(config)):
+        check_networks(config, dataset)
+    if config.prune_ratio and first(config.student, config.prune, config.prune_ratio):
+        check_pruning(config, dataset)
+    if teacher is not None and teacher.weights and first(model, teacher.weights):
+        obtain_teacher(config, resolve_device("auto"), train_teacher)
 
 
 def _kind(config: TrialConfig) -> tuple[object, ...]:
@@ -105,11 +120,11 @@ def _kind(config: TrialConfig) -> tuple[object, ...]:
     return config.method, config.objective.traits, chosen, schedule, phase
 
 
-def _probes(space: Space, seed: int) -> Iterator[FlatConfig]:
+def _probes(space: Space, seed: int) -> Iterator[tuple[str, FlatConfig]]:
     rng = np.random.default_rng(seed)
-    yield from (space.recipe_config(recipe) for recipe in space.recipes)
+    yield from ((recipe.arm, space.recipe_config(recipe)) for recipe in space.recipes)
     each = max(FEWEST_OF_ARM, SAMPLES // len(space.arms))
-    yield from (space.sample(rng, arm) for arm in space.arm_names for _ in range(each))
+    yield from ((arm, space.sample(rng, arm)) for arm in space.arm_names for _ in range(each))
 
 
 def _teacher_combinations(space: Space) -> Iterator[dict[str, Scalar]]:

@@ -33,6 +33,7 @@ def build_request(
     cpus_per_trial: int,
     seed: int,
     objectives: Sequence[str] = (),
+    skip: Sequence[str] = (),
     **fields: Any,
 ) -> SearchRequest:
     """Apply all overrides to a space and fill in what was left open.
@@ -44,12 +45,13 @@ def build_request(
         name, tracking_uri, experiment, gpus_per_trial: None for the default.
         storage, cpus_per_trial, seed: As in :class:`SearchRequest`.
         objectives: As in :func:`kdtune.report.goals.goal_of`; none for the default.
+        skip: Names of arms to leave out.
         **fields: Its other fields.
 
     Raises:
-        ValueError: On an unknown space, key, value or objective.
+        ValueError: On an unknown space, arm, key, value or objective.
     """
-    space = load(space_name)
+    space = load(space_name).without_arms(skip)
     gpus = float(torch.cuda.is_available()) if gpus_per_trial is None else gpus_per_trial
     overrides = {
         "seed": seed,

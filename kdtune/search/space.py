@@ -9,7 +9,7 @@ import importlib
 import itertools
 import pkgutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -258,6 +258,19 @@ class Space:
             recipes=tuple(agreed),
             dropped=self.dropped + tuple(r for r in self.recipes if r not in agreed),
             dropped_arms=self.dropped_arms + tuple(arm for arm in chosen if arm.name not in kept),
+        )
+
+    def without_arms(self, names: Iterable[str]) -> "Space":
+        """The space without the arms of those names, and without their recipes.
+
+        Raises:
+            ValueError: If there is no such arm, or none is left.
+        """
+        gone = {self.arm(name).name for name in names}
+        return replace(
+            self,
+            arms=tuple(arm for arm in self.arms if arm.name not in gone),
+            recipes=tuple(recipe for recipe in self.recipes if recipe.arm not in gone),
         )
 
     # Private

@@ -155,3 +155,11 @@ def test_missing_weights_of_a_teacher_are_found(tmp_path: Path) -> None:
     mine = Space(name="toy", summary="A toy.", fixed={**FIXED, **weights}, arms=(KD,))
     with pytest.raises(FileNotFoundError, match="no teacher weights at"):
         check_request(request(mine, tmp_path))
+
+
+def test_an_arm_that_the_networks_cannot_serve_is_named_with_the_way_out(tmp_path: Path) -> None:
+    pair = {"student": "resnet8x0.5"}
+    uneven = space(KD, Arm(method="fsp")).with_overrides(pair)
+    with pytest.raises(ConfigError, match=r"^arm 'fsp': .*channels.*--skip fsp leaves the arm out"):
+        check_request(request(uneven, tmp_path))
+    check_request(request(uneven.without_arms(["fsp"]), tmp_path))

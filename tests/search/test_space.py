@@ -204,3 +204,13 @@ def test_what_tune_draws_from_a_shipped_space_is_a_valid_configuration(name: str
     for _ in range(40):
         for _, drawn in generate_variants(spec, False, rng):
             assert config.parse(drawn["config"]).method == drawn["config"]["method"]
+
+
+def test_arms_can_be_left_out_with_their_recipes() -> None:
+    space = load("joint").without_arms(["fsp", "dml"])
+    assert {"fsp", "dml"}.isdisjoint(space.arm_names)
+    assert {"fsp", "dml"}.isdisjoint(recipe.arm for recipe in space.recipes)
+    with pytest.raises(ValueError, match="no arm 'fps'.*did you mean 'fsp'"):
+        load("joint").without_arms(["fps"])
+    with pytest.raises(ValueError, match="at least one arm"):
+        load("quickstart").without_arms(["kd"])

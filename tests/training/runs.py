@@ -2,10 +2,16 @@
 
 from typing import Any
 
+from torch import nn
+
 from kdtune.config import parse
+from kdtune.models import build
+from kdtune.objectives import OBJECTIVES
 from kdtune.training.trial import Trial
 
 CLOCK = {"images_per_s", "time/epoch_s", "student/latency_ms"}
+
+STORE = "teacher.store"
 
 Reports = list[dict[str, float]]
 
@@ -33,3 +39,19 @@ def advance(trial: Trial, epochs: int) -> Trial:
     for _ in range(epochs):
         trial.next_epoch()
     return trial
+
+
+def with_method(base: dict[str, Any], method: str, **flat: Any) -> dict[str, Any]:
+    """``base`` with another method, and without the teacher where it has none."""
+    kept = base
+    if not OBJECTIVES.get(method)().traits.teacher:
+        kept = {k: v for k, v in base.items() if not k.startswith("teacher") or k == STORE}
+    fitting = {"fsp": {"student": "resnet8x0.5"}, "crd": {"method.negatives": 64}}.get(method, {})
+    return {**kept, "method": method, "train.schedule": "step", **fitting, **flat}
+
+
+def plain_student(trial: Trial) -> nn.Module:
+    """The student of a trial, built without a trial."""
+    data = trial.dataset
+    shape = {"classes": data.classes, "channels": data.channels, "size": data.size}
+    return build(trial.config.student, **shape, seed=0)

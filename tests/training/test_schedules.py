@@ -1,7 +1,7 @@
 import pytest
 
 from kdtune.config import TrainSettings
-from kdtune.training.schedules import cycle_ends, early_stop_drops, learning_rate
+from kdtune.training.schedules import cycle_ends, early_stop_drops, first_drop, learning_rate
 
 
 def test_step_milestones_are_shares_of_the_epochs() -> None:
@@ -25,6 +25,16 @@ def test_early_stopped_teachers_drop_where_cho2019_says(
     epochs: int, drops: tuple[int, ...]
 ) -> None:
     assert early_stop_drops(epochs) == drops
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epoch"), [("step", 15), ("early_stop", 8), ("cosine", None), ("constant", None)]
+)
+def test_only_a_schedule_with_steps_has_a_first_drop(schedule: str, epoch: int | None) -> None:
+    train = TrainSettings(epochs=30, schedule=schedule, milestones="0.5,0.75")  # type: ignore[arg-type]
+    assert first_drop(train) == epoch
+    if epoch is not None:
+        assert learning_rate(train, epoch - 1e-6) == train.lr > learning_rate(train, epoch)
 
 
 def test_the_cosine_falls_from_the_full_rate_to_nearly_none() -> None:

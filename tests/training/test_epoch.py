@@ -354,6 +354,9 @@ def test_a_step_offers_further_passes_and_draws_that_can_be_repeated() -> None:
     assert images.grad is not None
     assert images.grad.abs().sum() > 0
     tracked = int(buffers(student)["norm.num_batches_tracked"])
+    still = buffers(student)
+    first.run_student(images, moving=False)
+    assert same(buffers(student), still)
     first.run_student(images)
     assert int(buffers(student)["norm.num_batches_tracked"]) == tracked + 1
 

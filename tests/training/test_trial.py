@@ -135,9 +135,11 @@ def test_a_restored_trial_continues_bit_for_bit(
     assert same(second.student.state_dict(), first.student.state_dict())
 
 
-def test_a_trial_may_go_back_to_an_earlier_state(base: dict[str, Any], tmp_path: Path) -> None:
-    flat = {**base, **PRUNED, "prune.phase": "self_distill"}
-    trial = Trial(parse(flat))
+@pytest.mark.parametrize("more", [{}, {**PRUNED, "prune.phase": "self_distill"}])
+def test_a_trial_may_go_back_to_an_earlier_state(
+    base: dict[str, Any], tmp_path: Path, more: dict[str, Any]
+) -> None:
+    trial = Trial(parse({**base, **more}))
     trial.save(tmp_path)
     first = rest(trial)
     trial.load(tmp_path)

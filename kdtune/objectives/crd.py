@@ -190,16 +190,19 @@ class ContrastMemory(nn.Module):
         Into new tensors: the gradients of the step still need the banks as they were.
 
         Args:
-            index: ``(B,)`` int64, without duplicates.
+            index: ``(B,)`` int64; of a sample that is there twice the last one counts.
             student: ``(B, dim)``.
             teacher: ``(B, dim)``.
             momentum: See :func:`moved_rows`.
         """
+        places = torch.arange(len(index), device=index.device)
+        # Twins write the same values, so that no device has to choose between them.
+        last = index.new_zeros(self.samples).scatter_reduce(0, index, places, "amax")[index]
         self.student_bank = self.student_bank.index_copy(
-            0, index, moved_rows(self.student_bank[index], student, momentum)
+            0, index, moved_rows(self.student_bank[index], student[last], momentum)
         )
         self.teacher_bank = self.teacher_bank.index_copy(
-            0, index, moved_rows(self.teacher_bank[index], teacher, momentum)
+            0, index, moved_rows(self.teacher_bank[index], teacher[last], momentum)
         )
 
 

@@ -76,7 +76,7 @@ def published(config: FlatConfig, fixed: FlatConfig) -> dict[str, Scalar] | None
         source = fixed
     trained = ("label_smoothing", "teacher_epochs")
     teacher = {k: v for k, v in source.items() if _of_teacher(k) and k not in trained}
-    return {**kept, **teacher, **RECIPE, "augment": _plain_augment(source)}
+    return {**kept, **teacher, **RECIPE, **_augment_of_teacher(source)}
 
 
 def distinct(configs: Sequence[FlatConfig]) -> list[FlatConfig]:
@@ -95,8 +95,11 @@ def _of_teacher(key: str) -> bool:
     return key in TEACHER_AXES or key.startswith("teacher.")
 
 
-def _plain_augment(config: FlatConfig) -> Scalar:
-    return config.get("teacher.augment", TeacherConfig.model_fields["augment"].default)
+def _augment_of_teacher(config: FlatConfig) -> dict[str, Scalar]:
+    """The policy that the teacher was trained with, and its options, as a student's."""
+    found = {k: v for k, v in config.items() if f"{k}.".startswith("teacher.augment.")}
+    default = TeacherConfig.model_fields["augment"].default
+    return {"augment": default, **{k.removeprefix("teacher."): v for k, v in found.items()}}
 
 
 def _identical(one: FlatConfig, other: FlatConfig) -> bool:

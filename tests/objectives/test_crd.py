@@ -309,3 +309,16 @@ def test_the_coldest_contrast_is_finite_and_a_colder_one_refused() -> None:
     assert similarity_scores(row, largest * row, index, 0.02).isfinite().all()
     with pytest.raises(ValidationError):
         ContrastiveRepresentation(nce_temperature=0.01)
+
+
+def test_of_a_sample_that_is_in_a_batch_twice_the_last_one_is_remembered() -> None:
+    once, twice = (
+        ContrastMemory(student_width=3, teacher_width=4, labels=torch.arange(5), dim=2)
+        for _ in range(2)
+    )
+    twice.load_state_dict(once.state_dict())
+    rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    once.remember(torch.tensor([1, 3]), rows[1:], rows[1:], momentum=0.5)
+    twice.remember(torch.tensor([3, 1, 3]), rows, rows, momentum=0.5)
+    assert torch.equal(once.student_bank, twice.student_bank)
+    assert torch.equal(once.teacher_bank, twice.teacher_bank)

@@ -152,3 +152,14 @@ def test_all_arms_share_seeds_and_are_tested(train_on: str) -> None:
         configs = [parse(flat) for flat in seeded(arm, seeds=[4, 5], train_on=train_on)]
         assert [config.seed for config in configs] == [4, 5]
         assert {(config.role, config.train.on) for config in configs} == {("finalist", train_on)}
+
+
+def test_the_published_recipe_takes_over_the_options_of_the_teachers_policy() -> None:
+    config = {
+        **{"method": "kd", "teacher": "resnet8", "teacher.augment": "randaugment"},
+        **{"teacher.augment.magnitude": 5, "augment": "cutout", "augment.side": 4},
+    }
+    found = published(config, {})
+    assert found is not None
+    assert (found["augment"], found["augment.magnitude"]) == ("randaugment", 5)
+    assert "augment.side" not in found

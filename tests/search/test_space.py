@@ -210,7 +210,7 @@ def test_arms_can_be_left_out_with_their_recipes() -> None:
     space = load("joint").without_arms(["fsp", "dml"])
     assert {"fsp", "dml"}.isdisjoint(space.arm_names)
     assert {"fsp", "dml"}.isdisjoint(recipe.arm for recipe in space.recipes)
-    with pytest.raises(ValueError, match="no arm 'fps'.*did you mean 'fsp'"):
+    with pytest.raises(ValueError, match=r"no arm 'fps'.*did you mean 'fsp'"):
         load("joint").without_arms(["fps"])
     with pytest.raises(ValueError, match="at least one arm"):
         load("quickstart").without_arms(["kd"])

@@ -319,10 +319,17 @@ class Trial:
         if self.teacher is not None:
             same = agreement(found[self._chosen][0], self.teacher.val_top1)
             metrics["val/agreement"] = 0.0 if self.diverged else same
-        if self._lesson is not None and self._lesson.companion is not None:
-            extra = sum(p.numel() for p in self._lesson.companion.parameters())
+        extra = self._trained_params() - _count_params(self.student)
+        if extra:
             metrics["companion/params"] = float(extra)
         return metrics
+
+    def _trained_params(self) -> int:
+        """All that the optimiser moves: the student, its team and its companion."""
+        assert self._lesson is not None
+        companion = self._lesson.companion
+        beside = 0 if companion is None else _count_params(companion)
+        return _count_params(self._network) + beside
 
     def _val_accuracy(self) -> float:
         return scores(*predict(self.student, self._plain(self.dataset.val)))["accuracy"]
@@ -337,6 +344,10 @@ def train_teacher(config: TrialConfig) -> None:
     while not trial.finished:
         trial.next_epoch()
     trial.publish()
+
+
+def _count_params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _state(module: nn.Module | None) -> dict[str, Tensor] | None:

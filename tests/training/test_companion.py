@@ -154,3 +154,11 @@ def _accuracy(trial: Trial, network: nn.Module) -> float:
             hits += int(network.eval()(batch.images).argmax(dim=1).eq(batch.labels).sum())
             total += len(batch.labels)
     return hits / total
+
+
+def test_the_other_networks_of_a_team_are_counted_apart(base: dict[str, Any]) -> None:
+    last = reports(with_method(base, "dml"))[-1]
+    assert last["companion/params"] == last["student/params"]
+    alone = reports(with_method(base, "scratch"))[-1]
+    assert alone["student/params"] == last["student/params"]
+    assert "companion/params" not in alone

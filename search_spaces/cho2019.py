@@ -6,7 +6,7 @@ it builds on. Its alpha of 0.9 stands before the class loss in print; 0.9 on dis
 works it takes the value from use it, and 0.1 is the literal reading, so both are tried.
 
 Generations and chains of students (section 5.4, T4 to T7) are one trial each of the ``Sequence``
-trainable: see docs/sequences.md.
+trainable: see docs/students.md.
 """
 
 from kdtune.contracts import Scalar
@@ -14,6 +14,7 @@ from kdtune.search.space import NO_TEACHER, Arm, Choice, Recipe, Space
 
 ALPHA = Choice((0.1, 0.9))
 STOPS = Choice((20, 40, 60, 80, 120, 160))
+"""Epochs of 200; the arms without them stop where the rate first drops, whatever the length."""
 FULL: dict[str, Scalar] = {"teacher": "wrn_16_3", "teacher_epochs": 200}
 
 SPACE = Space(
@@ -43,8 +44,10 @@ SPACE = Space(
     arms=(
         Arm(method="scratch", without=NO_TEACHER),
         Arm(method="kd", axes={"alpha": ALPHA, "temperature": Choice((2.0, 4.0, 10.0, 20.0))}),
+        Arm(method="eskd", axes={"alpha": ALPHA}, fixed={"temperature": 4.0}),
         Arm(
             method="eskd",
+            name="eskd-at",
             axes={"alpha": ALPHA, "method.stop_epoch": STOPS},
             fixed={"temperature": 4.0},
         ),
@@ -55,7 +58,7 @@ SPACE = Space(
         ),
         Arm(
             method="at_kd",
-            name="at_kd-stopped",
+            name="at_kd-at",
             axes={"alpha": ALPHA, "method.stop_epoch": STOPS},
             fixed={"temperature": 4.0, "method.beta": 1000.0},
         ),
@@ -78,7 +81,13 @@ SPACE = Space(
             name="eskd",
             arm="eskd",
             source="section 5.3, stopped at the first drop of the rate",
-            values={**FULL, "alpha": 0.9, "method.stop_epoch": 60},
+            values={**FULL, "alpha": 0.9},
+        ),
+        Recipe(
+            name="attention",
+            arm="at_kd",
+            source="section 4: attention transfer at 1000 with soft labels",
+            values={**FULL, "alpha": 0.9},
         ),
     ),
     tables=("cho2019 T2", "cho2019 T4", "cho2019 T5", "cho2019 T6"),

@@ -167,10 +167,10 @@ SPACE = Space(
         ),
         _published("scratch", "no teacher, for comparison"),
         _published("eskd", f"{CHO}, section 5.3", **SOFT),
-        _published("kd-pick", f"{WANG}, section 3.3", **SOFT, augment__criterion="kld"),
+        _published("kd-pick", f"{WANG}, section 3.2", **SOFT, augment__criterion="kld"),
         _published(
             "kd-slimming",
-            f"{PARK}, T2: half of the channels",
+            f"{PARK}, T2: half of the channels between the convs of a block",
             prune__phase="pre_post",
             temperature=4.0,
         ),

@@ -1,4 +1,4 @@
-"""Sarfraz et al., 2020: nine ways to distil under one protocol, also with noise and imbalance.
+"""Sarfraz et al., 2020: eleven ways to distil under one protocol, also with noise and imbalance.
 
 Section III and Table I: 200 epochs, batch 128, rate 0.1 times 0.2 at 60, 120 and 150, temperature
 4, alpha 0.9; every method's published weight is its recipe, searched around. Two stages have their

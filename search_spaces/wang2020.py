@@ -77,8 +77,20 @@ SPACE = Space(
         Recipe(
             name="kd-cutmix-pick",
             arm="kd-pick",
-            source="T1, KD + CutMix-pick",
+            source="T2, T/S kld",
             values={"augment.criterion": "kld"},
+        ),
+        Recipe(
+            name="kd-mixup", arm="kd-mixed", source="T1, KD + mixup", values={"augment": "mixup"}
+        ),
+        *(
+            Recipe(
+                name=f"pick-by-{criterion}",
+                arm="kd-pick",
+                source="T2, data picking schemes",
+                values={"augment.criterion": criterion},
+            )
+            for criterion in ("teacher_entropy", "student_entropy")
         ),
         Recipe(name="crd", arm="crd", source="T3, CRD", values={"method.beta": 0.8}),
         Recipe(

@@ -97,6 +97,12 @@ def test_models_are_listed_with_their_cost() -> None:
     assert smaller != text
 
 
+def test_names_and_numbers_of_models_are_whole_on_a_narrow_terminal() -> None:
+    result = CliRunner().invoke(app, ["models"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
+    for text in ("pyramidnet_200_240", "pyramidnet_200_300", "26,752,702", "4,519,606,016"):
+        assert text in result.output
+
+
 def test_methods_are_listed_with_what_they_tune() -> None:
     text = output("methods")
     assert all(name in text for name in OBJECTIVES.names())

@@ -40,6 +40,8 @@ def models(
     from kdtune import models as zoo
 
     rows = table("model", "family", "parameters", "multiply-adds", "taps", right=(2, 3))
+    for column in rows.columns[:-1]:
+        column.no_wrap = True  # half a name or half a number says nothing; the taps give way
     for row in zoo.describe(size=size, channels=channels, classes=classes):
         rows.add_row(row.name, row.family, f"{row.params:,}", f"{row.macs:,}", ", ".join(row.taps))
     Console().print(rows)

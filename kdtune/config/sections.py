@@ -147,7 +147,7 @@ class TeacherConfig(Settings):
     """The teacher: a network of the zoo and its own training, or weights that exist already.
 
     ``epochs`` below ``full_epochs`` is cho2019's early-stopped teacher: a short run with its own
-    compressed schedule (section 5.3), not a checkpoint of the long one.
+    compressed schedule (section 5.5), not a checkpoint of the long one.
     """
 
     model: str = "resnet8"

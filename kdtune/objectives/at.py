@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from kdtune.contracts import Moment, Step
 from kdtune.objectives.base import OBJECTIVES
+from kdtune.objectives.gram import at_least_float32
 from kdtune.objectives.guided import Guided
 
 
@@ -20,9 +21,10 @@ def attention_map(features: Tensor) -> Tensor:
         features: ``(B, C, H, W)``; signed maps need no absolute value, as they are squared.
 
     Returns:
-        ``(B, H * W)``, rows of norm 1 (0 where all features are 0).
+        ``(B, H * W)``, rows of norm 1 (0 where all features are 0), in float32 at
+        least.
     """
-    energy = features.float().pow(2).mean(dim=1).flatten(1)
+    energy = at_least_float32(features).pow(2).mean(dim=1).flatten(1)
     return functional.normalize(energy, dim=1, eps=1e-12)
 
 
@@ -77,6 +79,6 @@ class AttentionTransfer(Guided):
 
 @OBJECTIVES.register("at_kd")
 class AttentionTransferAndSoftLabels(AttentionTransfer):
-    """``0.1 CE + 0.9 T^2 KL + beta * attention`` (cho2019, section 5.1)."""
+    """``0.1 CE + 0.9 T^2 KL + beta * attention`` (cho2019, section 4)."""
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.9

@@ -53,6 +53,10 @@ class Objective(Settings):
     def term(self, name: str, step: Step) -> Tensor:
         """The raw value of one term, a scalar."""
 
+    def notes(self, step: Step) -> Mapping[str, Tensor]:
+        """What else is worth logging of a step, scalars without gradients; by default nothing."""
+        return {}
+
     def warmup(self, epochs: int) -> Warmup | None:
         """What is trained before a schedule of ``epochs`` epochs; by default nothing."""
         return None

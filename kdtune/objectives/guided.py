@@ -9,7 +9,7 @@ from torch import Tensor
 from kdtune.contracts import Moment, Step, Traits
 from kdtune.objectives.base import Objective
 from kdtune.objectives.cross_entropy import cross_entropy
-from kdtune.objectives.soft_labels import soft_label_kl
+from kdtune.objectives.soft_labels import soft_cross_entropy, soft_label_kl
 
 
 class Guided(Objective):
@@ -56,6 +56,14 @@ class Guided(Objective):
             return {"ce": 1.0}
         ce = 1 - self.alpha if self.ce_weight is None else self.ce_weight
         return {"ce": ce, "kd": self.alpha, **self.own_weights(moment)}
+
+    def notes(self, step: Step) -> Mapping[str, Tensor]:
+        """``kd_soft_ce``: the form of the soft labels' loss that some papers print."""
+        if step.teacher is None or self.alpha == 0:
+            return {}
+        student, teacher = step.student.logits.detach(), step.teacher.logits
+        value = soft_cross_entropy(student, teacher, self.temperature)
+        return {"kd_soft_ce": value * self.temperature**2}
 
     def term(self, name: str, step: Step) -> Tensor:
         if name == "ce":

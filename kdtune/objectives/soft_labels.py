@@ -1,5 +1,6 @@
 """Soft-label distillation (Hinton, Vinyals and Dean, 2015, arXiv:1503.02531)."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -7,7 +8,8 @@ from torch.nn import functional
 def soft_label_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Batch mean of KL(teacher || student) at ``temperature``, times ``temperature ** 2``.
 
-    Computed in float32 at least, outside autocast: at high temperatures the terms nearly cancel.
+    Computed in float64: at high temperatures the terms nearly cancel, and float32 is then wrong in
+    the fourth digit.
 
     Args:
         student_logits: ``(B, C)``, before softmax.
@@ -22,7 +24,7 @@ def soft_label_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: f
     """
     student, teacher = softened(student_logits, teacher_logits, temperature)
     divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
-    return divergence * temperature**2
+    return (divergence * temperature**2).to(value_type(student_logits))
 
 
 def soft_cross_entropy(
@@ -46,13 +48,13 @@ def soft_cross_entropy(
         ValueError: As :func:`soft_label_kl`.
     """
     student, teacher = softened(student_logits, teacher_logits, temperature)
-    return -(teacher.exp() * student).sum(dim=1).mean()
+    return -(teacher.exp() * student).sum(dim=1).mean().to(value_type(student_logits))
 
 
 def softened(
     student_logits: Tensor, teacher_logits: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities ``(B, C)`` of both at ``temperature``; the teacher's without gradient.
+    """Log-probabilities ``(B, C)`` float64 at ``temperature``; the teacher's without gradient.
 
     Raises:
         ValueError: As :func:`soft_label_kl`.
@@ -64,10 +66,12 @@ def softened(
             "student and teacher logits must both be (B, C), got "
             f"{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
         )
-    teacher_logits = teacher_logits.detach()
-    if student_logits.element_size() < 4 or teacher_logits.element_size() < 4:
-        student_logits, teacher_logits = student_logits.float(), teacher_logits.float()
     return (
-        functional.log_softmax(student_logits / temperature, dim=1),
-        functional.log_softmax(teacher_logits / temperature, dim=1),
+        functional.log_softmax(student_logits.double() / temperature, dim=1),
+        functional.log_softmax(teacher_logits.detach().double() / temperature, dim=1),
     )
+
+
+def value_type(logits: Tensor) -> torch.dtype:
+    """The type of a loss of ``logits``: theirs, float32 at least."""
+    return torch.promote_types(logits.dtype, torch.float32)

@@ -10,8 +10,8 @@ def surplus(
     network profits more from its unpruned teacher than the unpruned network did from its own.
 
     Args:
-        self_distill: Test accuracy of the pruned network, fine-tuned with the unpruned distilled
-            student as its teacher.
+        self_distill: Accuracy of the pruned network, fine-tuned with the unpruned distilled student
+            as its teacher; all four on the same split.
         finetune: The same network trained from scratch, pruned and fine-tuned on labels alone.
         unpruned_distilled: The unpruned student, distilled.
         unpruned_scratch: The unpruned student, trained on labels alone.

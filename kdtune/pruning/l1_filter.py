@@ -1,8 +1,8 @@
 """Structured pruning by the L1 norm of filters (Li et al., 2017, arXiv:1608.08710).
 
 In each residual block the first conv keeps its filters of largest norm; batch norm and the next
-conv's inputs follow; the block's output and its shortcut keep their width. In VGG every conv but
-the last is pruned. A list of layers that react badly may be spared (``skip_lists.py``).
+conv's inputs follow; the block's output and its shortcut keep their width. In VGG every conv is
+pruned.
 """
 
 import math

@@ -246,7 +246,7 @@ class Space:
         searched = {key for arm in chosen for key in self.active(arm.name)}
         decisive = {key: value for key, value in settings.items() if key in searched}
         arms = [a for a in chosen if all(a.fixed.get(k, v) == v for k, v in decisive.items())]
-        own = {key for arm in self.arms for key in (*arm.axes, *arm.fixed)}
+        own = {key for arm in chosen for key in (*arm.axes, *arm.fixed)}
         common = {*self.fixed, *self.axes, *(key for key in settings if key not in own)}
         kept = [arm.name for arm in arms]
         agreed = [r for r in self.recipes if r.arm in kept and _agrees(r, settings)]

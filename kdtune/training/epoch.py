@@ -126,6 +126,7 @@ class Lesson:
         taps = self.objective.traits.taps if distils else ()
         step = self._step(main, taps, said_of_main, draws, guided=guided)
         terms = {name: self.objective.term(name, step) for name in weights}
+        notes |= self.objective.notes(step)
         if extra is not None:
             step = self._step(extra, (), said_of_extra, draws, guided=True)
             terms |= {f"{name}{ON_MIXED}": self.objective.term(name, step) for name in on_mixed}

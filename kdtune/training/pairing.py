@@ -15,7 +15,7 @@ from kdtune.objectives import Objective
 from kdtune.pruning import PruneRecord, prune
 from kdtune.seeds import global_stream
 from kdtune.training.initial import initial_network
-from kdtune.training.plan import phases
+from kdtune.training.plan import Phase, phases
 
 
 def pair_of(
@@ -56,11 +56,25 @@ def check_networks(config: TrialConfig, dataset: Dataset) -> None:
                     f"the weights of method '{config.method}' are all 0 in epoch {epoch}, so that "
                     "nothing would be trained; raise one of them"
                 )
+        _check_guidance(config, phase)
         guide = {"teacher": teacher, "unpruned": student, "nobody": None}[phase.guide]
         pair = pair_of(objective, student, guide, dataset)
         objective.check(pair)
         with global_stream(0, "check"):
             objective.assemble(lambda _: student, models.split_after)
+
+
+def _check_guidance(config: TrialConfig, phase: Phase) -> None:
+    """Refuse a phase of pruning that is there to distil, and would not."""
+    if not (phase.prunes and config.prune.phase in ("post_distill", "self_distill")):
+        return
+    weights = [phase.objective.weights(phase.moment(e)) for e in range(phase.start, phase.stop)]
+    if not any(w for each in weights for name, w in each.items() if name != "ce"):
+        raise ConfigError(
+            f"prune.phase '{config.prune.phase}' distils after pruning, and method "
+            f"'{config.method}' has stopped distilling by then; use prune.phase=pre_post, a "
+            "smaller prune.at or a later method.stop_epoch"
+        )
 
 
 def check_pruning(config: TrialConfig, dataset: Dataset) -> None:

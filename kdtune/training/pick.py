@@ -1,6 +1,6 @@
 """CutMix-pick: of a pool of mixed images, train on those that would teach most.
 
-Wang et al., 2020 (arXiv:2012.02909), section 3.3. The pool is twice the batch; the student's
+Wang et al., 2020 (arXiv:2012.02909), section 3.2. The pool is twice the batch; the student's
 scores leave its batch norm as it was, and the teacher's logits of the pool are kept.
 """
 
@@ -44,7 +44,7 @@ def divergences(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
         temperature: Dimensionless, > 0.
 
     Returns:
-        ``(B,)`` in nats, >= 0.
+        ``(B,)`` float64 in nats, >= 0.
 
     Raises:
         ValueError: If ``temperature <= 0`` or the shapes differ or are not ``(B, C)``.

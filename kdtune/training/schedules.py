@@ -50,7 +50,7 @@ def _drops(train: TrainSettings) -> tuple[int, ...]:
 
 
 def early_stop_drops(epochs: int) -> tuple[int, ...]:
-    """Epochs at which an early-stopped teacher's rate drops (cho2019, section 5.3).
+    """Epochs at which an early-stopped teacher's rate drops (cho2019, section 5.5).
 
     The printed runs of n = 35, 50, 65 and 80 epochs drop every ``floor((n - 5) / 3)`` epochs,
     three times. Runs below 8 epochs, which the paper does not have, drop every epoch.

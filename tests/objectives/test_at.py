@@ -29,6 +29,14 @@ def test_attention_loss_stays_finite_where_nothing_is_active() -> None:
     assert student.grad.isfinite().all()
 
 
+def test_attention_loss_keeps_double_precision_and_lifts_half_precision() -> None:
+    maps = normal(2, 3, 2, 2).double().requires_grad_()
+    other = normal(2, 3, 2, 2, seed=1).double()
+    assert torch.autograd.gradcheck(lambda ours: attention_loss(ours, other), maps)
+    assert attention_loss(maps, other).dtype == torch.float64
+    assert attention_map(torch.full((1, 2, 2, 2), 300.0, dtype=torch.float16)).isfinite().all()
+
+
 def test_attention_loss_refusesnormal() -> None:
     with pytest.raises(ValueError, match=r"need \(B, C, H, W\)"):
         attention_loss(torch.zeros(2, 3), torch.zeros(2, 3))

@@ -101,3 +101,12 @@ def test_soft_cross_entropy_refuses_bad_input_as_the_divergence_does() -> None:
         soft_cross_entropy(torch.zeros(2, 3), torch.zeros(2, 3), -1.0)
     with pytest.raises(ValueError, match="must both be"):
         soft_cross_entropy(torch.zeros(2, 3), torch.zeros(3, 3), 1.0)
+
+
+def test_at_a_high_temperature_the_value_is_exact_to_seven_digits() -> None:
+    draws = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(64, 100, generator=draws) for _ in range(2))
+    exact = soft_label_kl(student.double(), teacher.double(), 64.0)
+    found = soft_label_kl(student, teacher, 64.0)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(exact.item(), rel=2e-7)

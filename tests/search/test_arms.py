@@ -200,6 +200,11 @@ def test_an_override_for_one_of_several_arms_stays_there() -> None:
     assert "augment.criterion" not in space.sample(rng, "kd")
 
 
+def test_an_override_that_only_left_out_arms_own_holds_in_those_that_are_kept() -> None:
+    space = three_arms().with_overrides({"arm": "kd", "augment.criterion": "kld"})
+    assert space.sample(np.random.default_rng(0))["augment.criterion"] == "kld"
+
+
 def test_a_table_says_what_each_arm_makes_of_what_is_shared() -> None:
     rows = three_arms().table()
     assert ("arm", "choice", "{kd, kd+pick, scratch}", "") in rows

@@ -55,7 +55,8 @@ def test_the_loss_is_cross_entropy_and_divergence_by_alpha() -> None:
 
 def test_raw_terms_and_weighted_ones_are_reported_apart() -> None:
     metrics = lesson(soft_labels(), student=network(0), teacher=network(1)).epoch(0).metrics()
-    assert set(metrics) == {"train/loss", "train/ce", "train/kd", "weighted/ce", "weighted/kd"}
+    terms = {"train/ce", "train/kd", "weighted/ce", "weighted/kd"}
+    assert set(metrics) == {"train/loss", *terms, "train/kd_soft_ce"}
     assert metrics["weighted/kd"] == ALPHA * metrics["train/kd"]
     assert metrics["train/loss"] == pytest.approx(metrics["weighted/ce"] + metrics["weighted/kd"])
 
@@ -87,7 +88,7 @@ def test_a_term_without_weight_is_not_computed(alpha: float) -> None:
     teacher = network(1)
     shown = Shown.to(teacher)
     result = lesson(soft_labels(alpha), student=network(0), teacher=teacher).epoch(0)
-    assert set(result.terms) == ({"kd"} if alpha else {"ce"})
+    assert set(result.terms) == ({"kd", "kd_soft_ce"} if alpha else {"ce"})
     assert len(shown) == alpha
 
 

@@ -112,3 +112,10 @@ def test_a_network_that_cannot_be_pruned_is_an_error() -> None:
     flat = {**SMALL, "prune_ratio": 0.5, "prune.stages": "0.5,0.5"}
     with pytest.raises(ValueError, match="stage"):
         check_pruning(parse(flat), load_dataset("digits"))
+
+
+def test_a_phase_that_is_there_to_distil_must_distil() -> None:
+    late = {"method": "eskd", "prune_ratio": 0.5, "prune__phase": "post_distill"}
+    with pytest.raises(ValueError, match="'eskd' has stopped distilling by then"):
+        check(**late, method__stop_epoch=2)
+    check(**late, method__stop_epoch=4)

@@ -49,14 +49,14 @@ class Network:
 def test_a_divergence_equals_a_value_worked_out_by_hand() -> None:
     found = divergences(logits(SURE, EVEN), logits(EVEN, EVEN), 1.0)
     expected = 0.5 * math.log(0.5 / 0.8) + 0.5 * math.log(0.5 / 0.2)
-    torch.testing.assert_close(found, torch.tensor([expected, 0.0]))
+    torch.testing.assert_close(found, torch.tensor([expected, 0.0], dtype=torch.float64))
 
 
 def test_a_divergence_is_softened_and_not_rescaled() -> None:
     # At T = 2 the odds of 0.8 to 0.2 shrink from 4 to 2.
     found = divergences(logits(SURE), logits(EVEN), 2.0)
     expected = 0.5 * math.log(0.5 / (2 / 3)) + 0.5 * math.log(0.5 / (1 / 3))
-    torch.testing.assert_close(found, torch.tensor([expected]))
+    torch.testing.assert_close(found, torch.tensor([expected], dtype=torch.float64))
 
 
 def test_an_entropy_is_in_nats_and_that_of_certainty_is_0() -> None:

@@ -25,6 +25,7 @@ def test_a_trial_reports_every_documented_metric(base: dict[str, Any]) -> None:
     assert set(last) == {
         *("val/accuracy", "val/top5", "val/loss", "val/agreement"),
         *("train/loss", "train/ce", "train/kd", "weighted/ce", "weighted/kd"),
+        "train/kd_soft_ce",
         *("lr", "epoch", "finished", "diverged"),
         *("student/params", "student/params_nonzero", "student/macs", "student/conv_density"),
         *CLOCK,

@@ -34,13 +34,12 @@ SMALLEST_POOLED = 4
 class Stage(nn.Sequential):
     """``convs`` times conv-BN-ReLU: ``(B, inputs, H, W)`` to ``(B, outputs, H, W)``.
 
-    All its filters may be pruned, except the last conv's in the ``last`` stage: the pooled vector
-    keeps its width.
+    All its filters may be pruned; those of the last stage's last conv narrow the pooled vector.
     """
 
     prunable: tuple[str, ...]
 
-    def __init__(self, convs: int, inputs: int, outputs: int, *, last: bool) -> None:
+    def __init__(self, convs: int, inputs: int, outputs: int) -> None:
         layers = OrderedDict[str, nn.Module]()
         for number in range(1, convs + 1):
             layers[f"conv{number}"] = nn.Conv2d(inputs, outputs, 3, padding=1)
@@ -48,7 +47,7 @@ class Stage(nn.Sequential):
             layers[f"relu{number}"] = nn.ReLU()
             inputs = outputs
         super().__init__(layers)
-        self.prunable = tuple(f"conv{number + 1}" for number in range(convs - last))
+        self.prunable = tuple(f"conv{number + 1}" for number in range(convs))
 
 
 def vgg(*, convs: tuple[int, ...], classes: int, channels: int, size: int) -> nn.Module:
@@ -62,7 +61,7 @@ def vgg(*, convs: tuple[int, ...], classes: int, channels: int, size: int) -> nn
     """
     layers = OrderedDict[str, nn.Module]()
     for name, count, width in zip(STAGES, convs, WIDTHS, strict=True):
-        layers[name] = Stage(count, channels, width, last=name == STAGES[-1])
+        layers[name] = Stage(count, channels, width)
         channels = width
         if size > SMALLEST_POOLED and name != STAGES[-1]:
             layers[f"{name}_pool"] = nn.MaxPool2d(2)

@@ -396,7 +396,7 @@ def test_the_keys_of_a_method_are_its_fields() -> None:
 def test_texts_of_an_unknown_key_or_of_another_type_are_refused() -> None:
     with pytest.raises(ConfigError, match="unknown key 'alhpa' for method 'kd'; did you mean"):
         decode({"alhpa": "0.1"})
-    with pytest.raises(ConfigError, match=r"train\.epochs: .* got 'many'"):
+    with pytest.raises(ConfigError, match=r"train\.epochs must be .* got 'many'"):
         decode({"train.epochs": "many"})
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,6 +95,8 @@ Gpus = Annotated[
     ),
 ]
 RESULTS = Path("kdtune-results")
+PARTS = ("generation/", "scratch/", "ensemble/")
+"""What the results of a sequence begin with."""
 
 
 @app.command(help=EXPORT_HELP)
@@ -154,6 +156,7 @@ def finetune(
             address=address,
             cpus=cpus_per_trial,
             gpus=gpus_per_trial,
+            kept=lambda key: key.startswith(("val/", "test/")),
         )
     errors = ("val/top1_error", "val/top5_error", "test/top1_error", "test/top5_error")
     _conclude(ends, errors)
@@ -181,6 +184,7 @@ def sequence(
 ) -> None:
     """Train a chain; ``--help`` shows SEQUENCE_HELP."""
     from kdtune.training.sequence import SequenceTrial, parse_sequence
+    from kdtune.training.teacher import STORED
     from trainables import Sequence as Chain
 
     with bad_input():
@@ -205,8 +209,14 @@ def sequence(
             address=address,
             cpus=cpus_per_trial,
             gpus=gpus_per_trial,
+            kept=lambda key: key.startswith(PARTS) or key == "generation_keys",
         )
     tested = [key for end in ends[0][:1] for key in end.result if key.endswith("test_accuracy")]
+    for end in ends[0]:
+        keys = str(end.result.get("generation_keys", "")).split(",")
+        for generation, key in enumerate(keys if keys != [""] else []):
+            line = f"seed {end.config['seed']}, generation {generation}: {STORED}{key}"
+            Console().print(line, soft_wrap=True, highlight=False)
     _conclude(ends, tested)
 
 
@@ -253,6 +263,7 @@ def _run(
     address: str,
     cpus: int,
     gpus: float | None,
+    kept: Callable[[str], bool],
 ) -> tuple[list["Outcome"], int]:
     """Run all seeds; how each ended, and the signal that stopped them (or 0)."""
     import torch
@@ -274,7 +285,7 @@ def _run(
         cpus=cpus,
         gpus=float(torch.cuda.is_available()) if gpus is None else gpus,
     )
-    outcomes, report, stopped = replicates.run(trainable, configs, console=console)
+    outcomes, report, stopped = replicates.run(trainable, configs, console=console, kept=kept)
     if report.lost:
         console.print(str(report), markup=False, style="yellow")
     console.print(f"Results: {replicates.folder}", soft_wrap=True, highlight=False)

@@ -261,5 +261,7 @@ def decode(texts: Mapping[str, str]) -> dict[str, Scalar]:
         try:
             decoded[key] = adapter.validate_strings(text)
         except ValidationError as error:
-            raise ConfigError(f"{key}: {error.errors()[0]['msg']}, got '{text}'") from None
+            rule = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            rule = rule.replace("should be", "must be")
+            raise ConfigError(f"{key} {rule}, got '{text}'") from None
     return decoded

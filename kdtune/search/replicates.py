@@ -1,6 +1,7 @@
 """One configuration with several seeds as one Ray Tune run: in parallel, shown and tracked."""
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +9,14 @@ from pydantic import Field
 from ray import tune
 from rich.console import Console
 
-from kdtune.contracts import FlatConfig
+from kdtune.contracts import FlatConfig, Scalar
 from kdtune.report.progress import Display
 from kdtune.search.callbacks import ProgressCallback, RunLabel, TrackingCallback
 from kdtune.search.cluster import Share, connected
 from kdtune.search.kept_students import keep_students
 from kdtune.search.listed import ListedConfigs
 from kdtune.search.outcomes import Outcome, OutcomeCallback
+from kdtune.search.results import write_rows
 from kdtune.search.schedulers import make_scheduler
 from kdtune.search.tuning import Interruption, run_tune, stopped_by_signals
 from kdtune.settings import Settings
@@ -53,14 +55,20 @@ class Replicates(Settings):
         return self.storage / self.name
 
     def run(
-        self, trainable: type[tune.Trainable], configs: Sequence[FlatConfig], *, console: Console
+        self,
+        trainable: type[tune.Trainable],
+        configs: Sequence[FlatConfig],
+        *,
+        console: Console,
+        kept: Callable[[str], bool],
     ) -> tuple[list[Outcome], SinkReport, int]:
-        """Run every configuration to its end.
+        """Run every configuration to its end, and write ``runs.json`` and ``runs.csv``.
 
         Args:
             trainable: What runs one.
             configs: Complete and checked, one a seed.
             console: Where to show progress.
+            kept: Which entries of the last reports are results.
 
         Returns:
             How each run ended, what reached MLflow, and the signal that stopped it all (or 0).
@@ -82,7 +90,7 @@ class Replicates(Settings):
             if trial_id not in ids:
                 ids.append(trial_id)
             name = f"seed {config['seed']}"
-            return RunLabel(name=name, kind=self.kind, tags={self.kind: self.name}, title=name)
+            return RunLabel(name=name, kind=self.kind, tags={"search": self.name}, title=name)
 
         try:
             with connected(self.address), stopped_by_signals(interruption):
@@ -110,10 +118,12 @@ class Replicates(Settings):
                         ],
                         interruption=interruption,
                     )
-            sink.end("stopped" if interruption.signal else "finished")
+            outcomes = [end for end in map(record.outcome, ids) if end]
+            rows = [_row(end, kept) for end in outcomes]
+            sink.end("stopped" if interruption.signal else "finished", metrics=_means(rows))
         finally:
             report = sink.close()
-        outcomes = [end for end in map(record.outcome, ids) if end]
+        write_rows(self.folder / "runs", rows)
         keep_students(self.folder, {end.trial_id: f"seed {end.config['seed']}" for end in outcomes})
         return outcomes, report, interruption.signal
 
@@ -125,8 +135,23 @@ class Replicates(Settings):
             params={k: v for k, v in config.items() if k != "seed"},
             tags={
                 "kind": self.kind,
-                self.kind: self.name,
+                "search": self.name,
                 "command": without_credentials(self.command),
             },
             note=f"`{without_credentials(self.command)}`",
         )
+
+
+def _row(end: Outcome, kept: Callable[[str], bool]) -> dict[str, Scalar]:
+    results = {key: value for key, value in end.result.items() if kept(key)}
+    return {"seed": end.config["seed"], "outcome": end.kind, **results}
+
+
+def _means(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, float]:
+    """``mean/<metric>`` over the seeds that report it."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, float):
+                values.setdefault(key, []).append(value)
+    return {f"mean/{key}": statistics.fmean(each) for key, each in values.items()}

@@ -21,6 +21,7 @@ class SearchRequest(Settings):
         experiment: MLflow experiment that the search joins.
         command: What was typed, for the record.
         trials: How many configurations are tried.
+        partial: Keys that the user set and not all arms have, with the arms that do.
         objectives: What for; the first is the one that single numbers are of.
         sampler: Its name.
         scheduler: Its name; by default ``asha``, and ``none`` with several objectives.
@@ -46,6 +47,7 @@ class SearchRequest(Settings):
     command: str = ""
     trials: Annotated[int, Field(ge=1)] = 20
     objectives: tuple[InstanceOf[Goal], ...] = (ACCURACY,)
+    partial: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     sampler: str = "tpe"
     scheduler: str = "asha"
     grace_period: Annotated[int, Field(ge=1)] | None = None

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from kdtune.config import TEACHER_TRAINING, ConfigError, decode, known_keys
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.data import absolute_name
-from kdtune.registry import nearest
 from kdtune.report.goals import goal_of
 from kdtune.search.request import SearchRequest
 from kdtune.search.space import Arm, Choice, Space, load
@@ -59,9 +58,10 @@ def build_request(
         "train.device": "cuda" if gpus else "cpu",
         "teacher.store": str(storage / "teachers"),
         **shortcuts,
-        **_typed(space, settings),
+        **(typed := _typed(space, settings)),
     }
     space = _settled(space, overrides)
+    fields["partial"] = _partial(space, {**shortcuts, **typed})
     if objectives:
         fields["objectives"] = tuple(map(goal_of, objectives))
     dataset = str(space.fixed["dataset"])
@@ -116,12 +116,32 @@ def _typed(space: Space, settings: Sequence[str]) -> dict[str, Scalar]:
     for key, value in texts.items():
         method = next((m for m in methods if key in known_keys(m)), None)
         if method is None:
-            known = {k for m in methods for k in known_keys(m)}
-            raise ConfigError(f"--set: unknown key '{key}'{nearest(key, known)}")
+            # Says whose key it is, or which one is near.
+            method = methods[0]
         typed[key] = decode({key: value} if key == "method" else {"method": method, key: value})[
             key
         ]
     return typed
+
+
+def _partial(space: Space, settings: FlatConfig) -> dict[str, tuple[str, ...]]:
+    """For each key that some arms could have and have not: the arms that do.
+
+    Raises:
+        ConfigError: If no arm has it.
+    """
+    found = {}
+    for key in settings.keys() - {"arm", "method"}:
+        holders = space.holders(key)
+        if not holders:
+            raise ConfigError(
+                f"'{key}' means nothing to what is left of space '{space.name}': "
+                f"{', '.join(space.arm_names)}; drop it, or choose another arm"
+            )
+        others = (arm for arm in space.arms if arm.name not in holders and not arm.lacks(key))
+        if any(key in known_keys(arm.method) for arm in others):
+            found[key] = tuple(holders)
+    return found
 
 
 def _with_arm_keys(space: Space, overrides: FlatConfig) -> Space:

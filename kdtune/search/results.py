@@ -86,9 +86,9 @@ def keep(request: SearchRequest, result: SearchResult, arms: Sequence[ArmResult]
     folder.mkdir(parents=True, exist_ok=True)
     rows = trial_rows(result, goals)
     stem = "leaderboard" if len(goals) == 1 else "pareto"
-    _write(folder / stem, leaderboard_rows(rows, goals))
+    write_rows(folder / stem, leaderboard_rows(rows, goals))
     if arms:
-        _write(folder / "finalists", finalist_rows(arms))
+        write_rows(folder / "finalists", finalist_rows(arms))
     if not any(row.front for row in rows):
         return []
     pictures = save_front(front_figure(rows, goals, request.name), folder)
@@ -111,7 +111,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def _write(stem: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
+def write_rows(stem: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
+    """The rows as ``stem.json`` and ``stem.csv``."""
     stem.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
     keys = list(dict.fromkeys(key for row in rows for key in row))
     with stem.with_suffix(".csv").open("w", newline="") as file:

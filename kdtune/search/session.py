@@ -55,10 +55,7 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
         ValueError: If the request cannot be served; nothing has been started then.
     """
     console = console or Console()
-    for recipe in request.space.dropped:
-        _say(console, f"Not tried, as the overrides contradict it: {recipe.name}")
-    for arm in request.space.dropped_arms:
-        _say(console, f"Not searched, as the overrides contradict it: arm {arm.name}")
+    _say_what_is_left_out(console, request)
     interruption = Interruption()
     sink = _sink(request)
     broken: BaseException | None = None
@@ -89,9 +86,19 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
     return _exit_code(result, interruption)
 
 
+def _say_what_is_left_out(console: Console, request: SearchRequest) -> None:
+    space = request.space
+    for what, left_out in (("Arms not searched", space.dropped_arms), ("Not tried", space.dropped)):
+        if left_out:
+            names = ", ".join(each.name for each in left_out)
+            _say(console, f"{what}, as the overrides contradict them: {names}")
+    for key, arms in request.partial.items():
+        _say(console, f"{key} is set for {', '.join(arms)} alone; the other arms have no such key")
+
+
 def _sink(request: SearchRequest) -> MLflowSink:
     space = request.space
-    left_out = {"space", "storage", "tracking_uri", "command", "objectives"}
+    left_out = {"space", "storage", "tracking_uri", "command", "objectives", "partial"}
     about = request.model_dump(exclude=left_out, mode="json")
     about["objectives"] = ", ".join(map(str, request.objectives))
     return MLflowSink(

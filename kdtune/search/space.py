@@ -112,6 +112,10 @@ class Space:
         """All keys that some trial of the space sets, sorted."""
         return sorted({key for arm in self.arms for key in self._entries(arm)})
 
+    def holders(self, key: str) -> list[str]:
+        """The names of the arms whose trials set ``key``, in their order."""
+        return [arm.name for arm in self.arms if key in self._entries(arm)]
+
     def active(self, arm: str) -> dict[str, Dimension]:
         """The axes of a trial of the arm of that name, shared ones first.
 

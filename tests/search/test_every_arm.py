@@ -97,6 +97,10 @@ def test_a_kept_student_is_exported_and_fine_tuned(searched: Result, storage: Pa
     assert found is not None
     runs = client.search_runs([found.experiment_id], "tags.kind = 'finetune'")
     assert sorted(run.info.run_name for run in runs) == ["seed 0", "seed 1", "tuned"]
+    whole = next(run for run in runs if run.info.run_name == "tuned")
+    rows = json.loads((storage / "tuned" / "runs.json").read_text())
+    errors = [row["test/top1_error"] for row in rows]
+    assert whole.data.metrics["mean/test/top1_error"] == pytest.approx(sum(errors) / 2)
 
 
 def test_a_chain_is_trained_and_its_ensembles_compared(storage: Path) -> None:
@@ -104,6 +108,9 @@ def test_a_chain_is_trained_and_its_ensembles_compared(storage: Path) -> None:
     result = kdtune(storage, "sequence", "resnet8x0.125*2", *small, "--name", "chain")
     assert result.exit_code == 0, result.output
     assert "ensemble/generations_test_accuracy" in result.output
+    (row,) = json.loads((storage / "chain" / "runs.json").read_text())
+    keys = row["generation_keys"].split(",")
+    assert all(f"generation {n}: store:{key}" in result.output for n, key in enumerate(keys))
     again = kdtune(storage, "sequence", "resnet8x0.125*2", *small, "--name", "chain")
     assert again.exit_code == 2
     assert "already" in again.output

@@ -103,7 +103,7 @@ def test_an_arm_may_be_chosen_by_its_name() -> None:
     assert built.space.sample(np.random.default_rng(0))["temperature"] == 2.0
     with pytest.raises(ValueError, match=r"no arm 'kd\+pck'; did you mean 'kd\+pick'"):
         request("arm=kd+pck")
-    with pytest.raises(ConfigError, match="unknown key 'temperature'"):
+    with pytest.raises(ConfigError, match="'temperature' is not used by method 'scratch'"):
         request("arm=scratch", "temperature=2")
 
 
@@ -147,9 +147,9 @@ def test_a_local_dataset_gets_an_absolute_path(
     ("settings", "message"),
     [
         (["alpha"], "--set takes KEY=VALUE, got 'alpha'"),
-        (["alhpa=1"], "--set: unknown key 'alhpa'; did you mean 'alpha'"),
-        (["method.beta=1"], "--set: unknown key 'method.beta'"),
-        (["train.epochs=1.5"], "train.epochs: .*, got '1.5'"),
+        (["alhpa=1"], "unknown key 'alhpa' for method 'kd'; did you mean 'alpha'"),
+        (["method.beta=1"], "'method.beta' is not used by method 'kd'; it belongs to at"),
+        (["train.epochs=1.5"], "train.epochs must be .*, got '1.5'"),
         (["method=nonsense"], "unknown method 'nonsense'"),
     ],
 )
@@ -173,3 +173,15 @@ def test_a_bad_option_is_named_as_it_is_typed() -> None:
         request(time_budget_s=-1)
     with pytest.raises(ConfigError, match=r"^--finalists-on: must be 'train' or 'train\+val'"):
         request(finalists_on="test")
+
+
+@pytest.mark.usefixtures("three_arms")
+def test_a_key_that_arms_could_have_and_have_not_is_told() -> None:
+    built = request("alpha=0.5", "temperature=2", "teacher.lr=0.3")
+    assert built.partial == {"alpha": ("kd+pick",)}
+
+
+@pytest.mark.usefixtures("three_arms")
+def test_a_key_that_no_arm_has_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'label_smoothing' means nothing .*: scratch; drop it"):
+        request("arm=scratch", "label_smoothing=0.1")

@@ -175,13 +175,12 @@ def test_a_bad_option_is_named_as_it_is_typed() -> None:
         request(finalists_on="test")
 
 
-@pytest.mark.usefixtures("three_arms")
 def test_a_key_that_arms_could_have_and_have_not_is_told() -> None:
-    built = request("alpha=0.5", "temperature=2", "teacher.lr=0.3")
-    assert built.partial == {"alpha": ("kd+pick",)}
+    built = request("prune.method=slimming", "temperature=2", "teacher.lr=0.3", space="joint")
+    assert built.partial == {"prune.method": ("kd-slimming", "kd-magnitude")}
 
 
 @pytest.mark.usefixtures("three_arms")
 def test_a_key_that_no_arm_has_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'label_smoothing' means nothing .*: scratch; drop it"):
+    with pytest.raises(ConfigError, match=r"'label_smoothing' means nothing .*: scratch; drop it"):
         request("arm=scratch", "label_smoothing=0.1")

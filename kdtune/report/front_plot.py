@@ -85,13 +85,18 @@ def _panel(
         [wide * x for x, _, _ in front],
         [tall * y for _, y, _ in front],
         linestyle=":" if line else "none",
+        # Between two members the cheaper one is the best there is.
+        drawstyle="steps-post" if across.mode == "min" else "steps-pre",
         marker="D",
         color=FRONT_COLOUR,
         label="Pareto front",
     )
+    numbers: dict[tuple[float, float], list[int]] = {}
     for x, y, trial in front:
+        numbers.setdefault((x, y), []).append(trial)
+    for (x, y), trials in numbers.items():
         axis.annotate(
-            str(trial),
+            ", ".join(map(str, trials)),
             (wide * x, tall * y),
             xytext=(-6, 4),
             textcoords="offset points",

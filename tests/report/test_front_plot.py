@@ -75,3 +75,9 @@ def test_the_same_figure_gives_the_same_files(rows: list[Row], tmp_path: Path) -
     assert found[0] == found[1]
     assert found[0][0].startswith(b"\x89PNG")
     assert b"less is better" in found[0][1]
+
+
+def test_trials_at_one_place_share_their_label() -> None:
+    twins = [row(trial, 0.9, 100.0, front=True) for trial in (2, 30)]
+    (axes,) = front_figure(twins, GOALS[:2]).axes
+    assert [note.get_text() for note in axes.texts] == ["2, 30"]

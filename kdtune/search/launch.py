@@ -29,7 +29,7 @@ from kdtune.training.teacher import identity_of
 from trainables import Distill
 
 TEACHERS, TRIALS, FINALISTS = "Teachers", "Search", "Finalists"
-LabelOf = Callable[[int], RunLabel]
+LabelOf = Callable[[int, Mapping[str, Any]], RunLabel]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +181,7 @@ class _Search:
         )
 
     def _teacher_leg(self) -> Leg:
-        def label(place: int) -> RunLabel:
-            config = self._teachers[place]
+        def label(place: int, config: Mapping[str, Any]) -> RunLabel:
             epochs, smoothing = config["train.epochs"], config["method.label_smoothing"]
             title = f"{config['student']}, {epochs} epochs, smoothing {smoothing}"
             return RunLabel(name=f"teacher {place + 1}", kind="teacher", tags={}, title=title)
@@ -190,10 +189,14 @@ class _Search:
         return self._listed(TEACHERS, self._teachers, label)
 
     def _trial_leg(self) -> Leg:
-        def label(place: int) -> RunLabel:
-            return RunLabel(name=f"trial {place}", kind="trial", tags={"trial": str(place)})
-
         request = self.request
+        several = len(request.space.arms) > 1
+
+        def label(place: int, config: Mapping[str, Any]) -> RunLabel:
+            own = {"space.arm": request.space.arm_of(config)} if several else {}
+            tags = {"trial": str(place), **own}
+            return RunLabel(name=f"trial {place}", kind="trial", tags=tags)
+
         return Leg(
             title=TRIALS,
             searcher=self.sampler,
@@ -204,8 +207,8 @@ class _Search:
         )
 
     def _final_leg(self) -> Leg:
-        def label(place: int) -> RunLabel:
-            arm, config = self._final_runs[place]
+        def label(place: int, config: Mapping[str, Any]) -> RunLabel:
+            arm, _ = self._final_runs[place]
             name = f"{arm.label}, seed {config['seed']}"
             also = [other.label for other in self._final_arms if other.same_as == arm.label]
             tags = {"arm": arm.label, **({"also": ", ".join(also)} if also else {})}

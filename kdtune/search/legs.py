@@ -26,7 +26,7 @@ class Leg:
         searcher: Hands out the configurations.
         scheduler: Decides which of its trials go on.
         trials: How many it has at most.
-        label: Name, kind and tags of a trial's run, by the trial's place in the leg.
+        label: Name, kind and tags of a trial's run, by its place in the leg and its configuration.
         budget_s: Seconds after which it starts no trial and ends those that run.
         trial_ids: Of the trials so far, in the order in which they were suggested.
     """
@@ -35,7 +35,7 @@ class Leg:
     searcher: Searcher
     scheduler: TrialScheduler
     trials: int
-    label: Callable[[int], RunLabel]
+    label: Callable[[int, Mapping[str, Any]], RunLabel]
     budget_s: float | None = None
     trial_ids: list[str] = field(default_factory=list)
     started: float = 0.0
@@ -79,7 +79,7 @@ class Relay(Searcher):
     def label(self, trial_id: str, config: Mapping[str, Any]) -> RunLabel:
         """How a trial's run is called and tagged."""
         leg = self._owners[trial_id]
-        return leg.label(leg.trial_ids.index(trial_id))
+        return leg.label(leg.trial_ids.index(trial_id), config)
 
     def set_search_properties(self, metric: Any, mode: Any, config: Any, **_: Any) -> bool:
         """Nothing to set: each leg brings its own metric and space."""

@@ -116,6 +116,21 @@ class Space:
         """The names of the arms whose trials set ``key``, in their order."""
         return [arm.name for arm in self.arms if key in self._entries(arm)]
 
+    def arm_of(self, config: FlatConfig) -> str:
+        """The name of the arm that a trial of the space was drawn from; empty if of none.
+
+        Where two arms could have drawn it, the first.
+        """
+        for arm in self.arms:
+            settings, axes = self._settings(arm), self.active(arm.name)
+            if (
+                config.keys() == settings.keys() | axes.keys()
+                and all(config[key] == settings[key] for key in settings.keys() - axes.keys())
+                and all(axis.contains(config[key]) for key, axis in axes.items())
+            ):
+                return arm.name
+        return ""
+
     def active(self, arm: str) -> dict[str, Dimension]:
         """The axes of a trial of the arm of that name, shared ones first.
 

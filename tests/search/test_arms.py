@@ -16,7 +16,7 @@ from kdtune.config import TEACHER_AXES, parse
 from kdtune.contracts import Scalar
 from kdtune.search.arms import NO_TEACHER, Arm, Recipe
 from kdtune.search.overview import overview
-from kdtune.search.space import Choice, Float, Space
+from kdtune.search.space import Choice, Float, Space, load
 
 KD = Arm(method="kd", axes={"temperature": Choice((1.0, 4.0)), "alpha": Float(0.1, 1)})
 PICK = Arm(
@@ -269,3 +269,12 @@ def test_without_a_teacher_nothing_is_left_that_describes_one() -> None:
     assert {each for each in NO_TEACHER if not each.endswith("*")} == set(TEACHER_AXES)
     assert Arm(method="scratch", without=NO_TEACHER).lacks("teacher.augment")
     assert not Arm(method="scratch", without=NO_TEACHER).lacks("teachers")
+
+
+@pytest.mark.parametrize("name", ["joint", "park2020", "wang2020"])
+def test_a_trial_knows_the_arm_that_it_was_drawn_from(name: str) -> None:
+    space, rng = load(name), np.random.default_rng(0)
+    for arm in space.arm_names:
+        assert space.arm_of(space.sample(rng, arm)) == arm
+    assert {space.arm_of(space.recipe_config(r)) for r in space.recipes} <= set(space.arm_names)
+    assert space.arm_of({"method": "kd"}) == ""

@@ -70,6 +70,15 @@ def test_a_search_over_all_methods_finishes_every_one(searched: Result, storage:
     assert {"slimming", "magnitude"} <= {row["prune.method"] for row in rows}
 
 
+def test_trials_are_tagged_with_their_arm(searched: Result, storage: Path) -> None:
+    assert searched.exit_code == 0
+    client = MlflowClient(tracking_uri=default_tracking_uri(storage))
+    found = client.get_experiment_by_name("joint on digits")
+    assert found is not None
+    trials = client.search_runs([found.experiment_id], "tags.kind = 'trial'")
+    assert {run.data.tags["space.arm"] for run in trials} == set(load("joint").arm_names)
+
+
 def test_the_finalists_are_kept_as_students(searched: Result, storage: Path) -> None:
     assert searched.exit_code == 0
     folders = sorted((storage / "all" / "students").iterdir())

@@ -334,9 +334,9 @@ def test_a_name_that_is_taken_changes_nothing(
 
 BAD_INPUT = {
     "nowhere": "unknown space 'nowhere'",
-    "quickstart --set alhpa=0.5": "unknown key 'alhpa'; did you mean 'alpha'?",
+    "quickstart --set alhpa=0.5": "unknown key 'alhpa' for method 'kd'; did you mean 'alpha'?",
     "quickstart --set alpha": "--set takes KEY=VALUE, got 'alpha'",
-    "quickstart --set alpha=high": "alpha: Input should be a valid number",
+    "quickstart --set alpha=high": "alpha must be a valid number",
     "quickstart --set alpha=1.5": "alpha must be less than or equal to 1, got 1.5",
     "quickstart --set prune_ratio=1": "prune_ratio must be less than 1, got 1.0",
     "quickstart --set teacher_epochs=40": "teacher_epochs must be at most teacher.full_epochs = 30",

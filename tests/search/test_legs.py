@@ -39,7 +39,7 @@ def leg(title: str, count: int, **changes: Any) -> Leg:
         "searcher": ListedConfigs([{"config": f"{title}{i}"} for i in range(count)]),
         "scheduler": make_scheduler("none"),
         "trials": count,
-        "label": lambda place: RunLabel(name=f"{title} {place}", kind=title, tags={}),
+        "label": lambda place, config: RunLabel(name=f"{title} {place}", kind=title, tags={}),
     }
     return Leg(**{**settings, **changes})
 

@@ -7,8 +7,10 @@ after pruning); temperature 4 and alpha 0.9 are the usual ones, and ``method.bet
 ``teacher.augment`` and the arm's ``augment`` make the four combinations of section 5; both networks
 see the same images, CutMix's with mixed labels. ``prune/accuracy_before`` of a pruned trial is its
 unpruned validation accuracy, so ``kdtune.pruning.surplus`` follows from the trials of two phases.
-Slimming removes channels between the convs of a block alone (VGG-19 is as in T2, ResNet-56 keeps
-more), with the penalty of 1e-5 that its public code has for ResNets; DenseNet-40 it refuses.
+Slimming removes channels between the convs of a block alone (VGG-19 and DenseNet-40 are as in T2,
+ResNet-56 keeps more), with the penalty of 1e-5 that its public code has for ResNets and DenseNets.
+T2's other rows: ``--teacher vgg19 --student vgg19``, or both ``densenet_40_12`` with a
+``prune_ratio`` of 0.7.
 """
 
 from kdtune.contracts import Scalar

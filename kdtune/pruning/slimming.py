@@ -6,7 +6,8 @@ Before pruning, an L1 penalty on the scales drives those of useless channels to 
 Only free channels take part: the outputs of a conv that are read by one batch norm and nothing
 else, and whose removal narrows no residual stream: all of VGG's, and in a residual block those
 between its convs. The original goes further there, with a layer in front of each block that selects
-channels: half of its ResNet-56's channels are not half of these.
+channels: half of its ResNet-56's channels are not half of these. A DenseNet's batch norms select
+their channels as in the original, all but the last.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from kdtune.pruning.filters import dependency_graph, prunable_convs, remove_filters
 from kdtune.pruning.l1_filter import kept_filters
 from kdtune.pruning.pruner import PRUNERS, Cut, Detail
+from kdtune.pruning.selection import select_channels, selectable_norms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class Slimming:
         """See :class:`~kdtune.pruning.pruner.Pruner`."""
         scales = {path: norm.weight.detach() for path, norm in free_norms(model, example).items()}
         detail = smallest_channels(scales, cut.ratio)
-        remove_filters(model, detail, example)
+        _remove(model, detail, example)
         return detail
 
     def penalised(self, model: nn.Module, example: Tensor) -> list[nn.Parameter]:
@@ -45,7 +47,7 @@ class Slimming:
 
     def replay(self, model: nn.Module, detail: Detail, example: Tensor) -> None:
         """See :class:`~kdtune.pruning.pruner.Pruner`."""
-        remove_filters(model, detail, example)
+        _remove(model, detail, example)
 
     def finalize(self, model: nn.Module) -> None:
         """Nothing to do: the channels are gone already."""
@@ -82,20 +84,32 @@ def smallest_channels(scales: Mapping[str, Tensor], ratio: float) -> dict[str, l
 
 
 def free_norms(model: nn.Module, example: Tensor) -> dict[str, _BatchNorm]:
-    """The batch norm behind each conv whose channels are free, by the path of the conv.
+    """The batch norms whose channels are ranked, by the path of what loses the channels.
+
+    That is the conv in front, if its channels are free, or the batch norm itself, if it may select.
 
     Raises:
         ValueError: If there is none.
     """
-    graph = dependency_graph(model, example)
-    norms = {}
-    for path, conv in prunable_convs(model, example).items():
-        readers = [node.module for node in graph.module2node[conv].outputs]
-        if len(readers) == 1 and isinstance(readers[0], _BatchNorm) and readers[0].affine:
-            norms[path] = readers[0]
+    norms: dict[str, _BatchNorm] = dict(selectable_norms(model))
+    if not norms:
+        graph = dependency_graph(model, example)
+        for path, conv in prunable_convs(model, example).items():
+            readers = [node.module for node in graph.module2node[conv].outputs]
+            if len(readers) == 1 and isinstance(readers[0], _BatchNorm) and readers[0].affine:
+                norms[path] = readers[0]
     if not norms:
         raise ValueError(
             f"slimming needs convs that feed one batch norm alone, '{type(model).__name__}' has "
             "none; use prune method 'l1_filter' or 'magnitude'"
         )
     return norms
+
+
+def _remove(model: nn.Module, detail: Detail, example: Tensor) -> None:
+    norms = selectable_norms(model)
+    if not norms:
+        remove_filters(model, detail, example)
+        return
+    for path, removed in detail.items():
+        select_channels(model, path, removed)

@@ -16,7 +16,7 @@ from kdtune.pruning import (
     replay,
 )
 
-MODELS = ["resnet8", "resnet8x0.125", "wrn_10_2", "vgg8", "resnet18"]
+MODELS = ["resnet8", "resnet8x0.125", "wrn_10_2", "vgg8", "resnet18", "densenet_10_4"]
 METHODS = PRUNERS.names()
 WHOLE = [name for name in METHODS if not PRUNERS.get(name).by_layer]
 

@@ -24,10 +24,12 @@ STEM_WIDTH = 16
 class DenseLayer(nn.Module):
     """BN-ReLU-conv, appended: ``(B, inputs, H, W)`` to ``(B, inputs + growth, H, W)``.
 
-    Its filters may be pruned, except in the ``last`` block: the pooled vector keeps its width.
+    Its filters may be pruned, except in the ``last`` block: the pooled vector keeps its width. Its
+    batch norm may read a part of the input only.
     """
 
     prunable: tuple[str, ...]
+    selectable: tuple[tuple[str, str], ...]
 
     def __init__(self, inputs: int, growth: int, *, last: bool) -> None:
         super().__init__()
@@ -35,6 +37,7 @@ class DenseLayer(nn.Module):
         self.relu = nn.ReLU()
         self.conv = nn.Conv2d(inputs, growth, 3, padding=1, bias=False)
         self.prunable = () if last else ("conv",)
+        self.selectable = (("bn", "conv"),)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images' features in, features out."""
@@ -72,7 +75,7 @@ def densenet(*, layers: int, growth: int, classes: int, channels: int, size: int
 
 def _transition(width: int) -> nn.Sequential:
     """To half the side, at the same width."""
-    return nn.Sequential(
+    transition = nn.Sequential(
         OrderedDict(
             bn=nn.BatchNorm2d(width),
             relu=nn.ReLU(),
@@ -80,6 +83,8 @@ def _transition(width: int) -> nn.Sequential:
             pool=nn.AvgPool2d(2),
         )
     )
+    vars(transition)["selectable"] = (("bn", "conv"),)
+    return transition
 
 
 def _classifier(width: int, classes: int) -> nn.Linear:

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdtune.contracts import Moment, Pair, Step, Traits
+from kdtune.contracts import Moment, Pair, Step
 from kdtune.objectives.base import OBJECTIVES
 from kdtune.objectives.gram import at_least_float32
 from kdtune.objectives.guided import Guided
@@ -214,6 +213,8 @@ class ContrastiveRepresentation(Guided):
     ``nce_temperature`` belongs to the contrast, ``temperature`` to soft labels.
     """
 
+    zero_at_match: ClassVar[bool] = False
+
     beta: Annotated[float, Field(ge=0)] = 0.8
     dim: Annotated[int, Field(ge=1)] = 128
     negatives: Annotated[int, Field(ge=1)] = 16384
@@ -223,11 +224,6 @@ class ContrastiveRepresentation(Guided):
 
     def own_taps(self) -> tuple[str, ...]:
         return (TAP,)
-
-    @property
-    def traits(self) -> Traits:
-        # The embeddings start at random, and the contrast is never 0.
-        return replace(super().traits, zero_at_match=False)
 
     def own_weights(self, moment: Moment) -> Mapping[str, float]:
         return {"crd": self.beta}

@@ -4,14 +4,13 @@ Park, Yoo and Kwak, 2020: On the Orthogonality of Knowledge Distillation with Ot
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdtune.contracts import Moment, Pair, Step, Traits
+from kdtune.contracts import Moment, Pair, Step
 from kdtune.objectives.base import OBJECTIVES
 from kdtune.objectives.gram import at_least_float32
 from kdtune.objectives.guided import Guided
@@ -60,16 +59,13 @@ class FeatureDistillation(Guided):
     ``reduction="mean"`` a weight of the same strength is larger by the number of elements.
     """
 
+    zero_at_match: ClassVar[bool] = False
+
     beta: Annotated[float, Field(ge=0)] = 0.1
     reduction: Literal["sum", "mean"] = "sum"
 
     def own_taps(self) -> tuple[str, ...]:
         return (TAP,)
-
-    @property
-    def traits(self) -> Traits:
-        # The regressor starts at random, so equal maps do not give 0.
-        return replace(super().traits, zero_at_match=False)
 
     def own_weights(self, moment: Moment) -> Mapping[str, float]:
         return {"feature": self.beta}

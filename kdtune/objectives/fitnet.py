@@ -1,14 +1,13 @@
 """Hints from the middle of the teacher (Romero et al., 2015, arXiv:1412.6550), in two stages."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdtune.contracts import Feature, Moment, Pair, Step, Traits
+from kdtune.contracts import Feature, Moment, Pair, Step
 from kdtune.objectives.base import OBJECTIVES
 from kdtune.objectives.gram import at_least_float32
 from kdtune.objectives.two_stages import TwoStages
@@ -90,15 +89,12 @@ def relative_size(
 class HintTraining(TwoStages):
     """Stage 1: the hint loss at the end of one block. Stage 2: ``kd``."""
 
+    zero_at_match: ClassVar[bool] = False
+
     block: Annotated[int, Field(ge=1, le=5)] = 2
 
     def own_taps(self) -> tuple[str, ...]:
         return (f"block{self.block}",)
-
-    @property
-    def traits(self) -> Traits:
-        # The regressor starts at random, so equal maps do not give 0.
-        return replace(super().traits, zero_at_match=False)
 
     def warmup_weights(self) -> Mapping[str, float]:
         return {"hint": 1.0}

@@ -1,7 +1,7 @@
 """What the methods with one student and one teacher share: cross entropy, soft labels, an end."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -25,6 +25,10 @@ class Guided(Objective):
     ce_weight: Annotated[float, Field(ge=0)] | None = None
     stop_epoch: Annotated[int, Field(ge=0)] | None = None
 
+    zero_at_match: ClassVar[bool] = True
+    """Whether the method's own terms are 0 for equal networks; not behind layers of its own, which
+    start at random."""
+
     def own_taps(self) -> tuple[str, ...]:
         """The feature taps that the method reads."""
         return ()
@@ -41,7 +45,7 @@ class Guided(Objective):
     def traits(self) -> Traits:
         return Traits(
             taps=self.own_taps(),
-            zero_at_match=True,
+            zero_at_match=self.zero_at_match,
             soft_labels=self.alpha > 0,
             on_mixed=("kd",),
         )

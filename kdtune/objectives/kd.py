@@ -1,5 +1,6 @@
 """Soft labels as the whole method, to the end (kd) or until an epoch (eskd)."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -17,7 +18,7 @@ class SoftLabels(Guided):
 
     @property
     def traits(self) -> Traits:
-        return Traits(zero_at_match=True, soft_labels=True, on_mixed=("kd",))
+        return replace(super().traits, soft_labels=True)
 
 
 @OBJECTIVES.register("eskd")

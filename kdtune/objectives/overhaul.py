@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -140,6 +140,8 @@ class Overhaul(Guided):
     table B.5).
     """
 
+    zero_at_match: ClassVar[bool] = False
+
     beta: Annotated[float, Field(ge=0)] = 1e-3
     blocks: Annotated[int, Field(ge=1, le=5)] = 3
     teacher_bn: Literal["batch", "eval"] = "batch"
@@ -149,8 +151,7 @@ class Overhaul(Guided):
 
     @property
     def traits(self) -> Traits:
-        # The connectors start at random, so equal maps do not give 0.
-        return replace(super().traits, teacher_bn=self.teacher_bn, zero_at_match=False)
+        return replace(super().traits, teacher_bn=self.teacher_bn)
 
     def own_weights(self, moment: Moment) -> Mapping[str, float]:
         return {"overhaul": self.beta}

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -11,7 +10,7 @@ from click.testing import Result
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-from kdtune.cli import RAY_ENVIRONMENT, app
+from kdtune.cli import app
 from kdtune.search.space import load
 from kdtune.students import load_student
 from kdtune.tracking import default_tracking_uri
@@ -32,16 +31,6 @@ TINY = (
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _as_from_the_shell(ray_session: None) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setenv("COLUMNS", "100")
-        for key, value in RAY_ENVIRONMENT.items():
-            patch.setenv(key, value)
-        yield
-
-
 def kdtune(storage: Path, *words: str) -> Result:
     place = ["--storage", str(storage), "--gpus-per-trial", "0"]
     result = CliRunner().invoke(app, [*words, *place])
@@ -51,12 +40,7 @@ def kdtune(storage: Path, *words: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("results")
-
-
-@pytest.fixture(scope="module")
-def searched(storage: Path, _as_from_the_shell: None) -> Result:
+def searched(storage: Path) -> Result:
     words = ["search", "joint", *TINY, "--name", "all", "--scheduler", "none"]
     return kdtune(storage, *words, "--trials", "22", "--finalists", "1", "--finalist-seeds", "1")
 

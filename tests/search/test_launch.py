@@ -1,27 +1,24 @@
 """Whole searches through the command line, from what is typed to what is kept."""
 
 import csv
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from click.testing import Result
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import TrialState
 from safetensors.torch import save_file
-from typer.testing import CliRunner
+from searching import SMALL, WHOLE, named, of_kind, one_line, read, runs_in, search
 
-from kdtune.cli import RAY_ENVIRONMENT, app
 from kdtune.config import decode, parse, teacher_trial
 from kdtune.search import launch as launching
 from kdtune.search import legs
@@ -35,61 +32,12 @@ from kdtune.training.trial import Trial
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ONE_TEACHER = (
-    *("--set", "label_smoothing=0.0"),
-    *("--set", "teacher_epochs=2", "--set", "teacher.full_epochs=2"),
-)
-SMALL = ("--gpus-per-trial", "0", "--set", "data.train_limit=400", *ONE_TEACHER)
-WHOLE = ("--trials", "4", "--epochs", "2", "--finalists", "1", "--finalist-seeds", "2", *SMALL)
+
 ARMS = ["finalist 1", "no teacher", "published recipe"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _as_from_the_shell(ray_session: None) -> Iterator[None]:
-    """The environment that the console script sets, and a terminal of the usual width."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setenv("COLUMNS", "100")
-        for key, value in RAY_ENVIRONMENT.items():
-            patch.setenv(key, value)
-        yield
-
-
-def search(storage: Path, *words: str) -> Result:
-    result = CliRunner().invoke(app, ["search", "--storage", str(storage), *words])
-    if not isinstance(result.exception, SystemExit | None):
-        raise result.exception
-    return result
-
-
-def read(storage: Path, name: str, what: str = "leaderboard") -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads((storage / name / f"{what}.json").read_text())
-    return rows
-
-
-def runs_in(storage: Path, experiment: str = "quickstart on digits") -> list[Run]:
-    client = MlflowClient(tracking_uri=default_tracking_uri(storage))
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    return list(client.search_runs([found.experiment_id]))
-
-
-def of_kind(runs: list[Run], *kinds: str) -> dict[str, Run]:
-    return {run.info.run_name: run for run in runs if run.data.tags["kind"] in kinds}
-
-
-def named(name: str) -> tuple[str, ...]:
-    """A search of its own in the storage of the first one, whose teacher and database serve it."""
-    return ("--name", name, "--experiment", name)
-
-
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("results")
-
-
-@pytest.fixture(scope="module")
-def searched(storage: Path, _as_from_the_shell: None) -> Result:
+def searched(storage: Path) -> Result:
     """One whole search, called ``first``."""
     return search(storage, "--name", "first", *WHOLE)
 
@@ -209,57 +157,6 @@ def test_the_same_seed_gives_the_same_search(
     assert again == first
 
 
-@pytest.fixture(scope="module")
-def fronted(searched: Result, storage: Path) -> Result:
-    """A search for accuracy and few parameters."""
-    words = ("--objective", "val/accuracy:max", "--objective", "params:min", "--sampler", "nsga2")
-    size = ("--trials", "6", "--epochs", "1", "--finalists", "2", "--finalist-seeds", "1")
-    return search(storage, *named("front"), *words, *size, *SMALL)
-
-
-def test_several_objectives_yield_a_front(fronted: Result, storage: Path) -> None:
-    assert fronted.exit_code == 0, fronted.output
-    rows = read(storage, "front", "pareto")
-    assert len(rows) == 6
-    assert {row["outcome"] for row in rows} == {"finished"}
-    costs = {row["trial"]: (-row["val/accuracy"], row["student/params"]) for row in rows}
-    for row in rows:
-        one = costs[row["trial"]]
-        beaten = [c for c in costs.values() if c != one and c[0] <= one[0] and c[1] <= one[1]]
-        assert row["pareto"] == (not beaten)
-    front = [row["trial"] for row in rows if row["pareto"]]
-    assert [row["trial"] for row in rows[: len(front)]] == front
-    assert f"Pareto front (*): {len(front)} of 6 trials" in fronted.output
-    folder = storage / "front"
-    assert all((folder / f"pareto.{kind}").stat().st_size for kind in ("csv", "png", "svg"))
-    assert not (folder / "leaderboard.csv").exists()
-
-
-def test_the_finalists_of_a_front_show_what_else_was_sought(fronted: Result, storage: Path) -> None:
-    front = [row for row in read(storage, "front", "pareto") if row["pareto"]]
-    finals = {row["arm"]: row for row in read(storage, "front", "finalists")}
-    taken = front[:1] if len(front) == 1 else [front[0], front[-1]]
-    for rank, row in enumerate(taken, start=1):
-        final = finals[f"finalist {rank}"]
-        assert (final["alpha"], final["prune_ratio"]) == (row["alpha"], row["prune_ratio"])
-        assert final["student/params"] == row["student/params"]
-    assert "parameters" in fronted.output
-
-
-def test_mlflow_marks_the_front(fronted: Result, storage: Path) -> None:
-    runs = runs_in(storage, "front")
-    front = {f"trial {row['trial']}" for row in read(storage, "front", "pareto") if row["pareto"]}
-    tagged = {run.info.run_name for run in runs if run.data.tags.get("pareto") == "true"}
-    assert tagged == front
-    (parent,) = of_kind(runs, "search").values()
-    assert parent.data.params["search.objectives"] == "val/accuracy:max, student/params:min"
-    assert parent.data.metrics["search/front"] == len(front)
-    assert {"search/best_val_accuracy", "search/best_student_params"} <= set(parent.data.metrics)
-    client = MlflowClient(tracking_uri=default_tracking_uri(storage))
-    files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert files == {"pareto.csv", "pareto.png", "pareto.svg"}
-
-
 def test_a_single_objective_may_be_another_one(searched: Result, storage: Path) -> None:
     words = ("--objective", "val/loss", "--trials", "3", "--epochs", "1", "--finalists", "0")
     result = search(storage, *named("loss"), *words, *SMALL)
@@ -304,20 +201,6 @@ def test_a_finalist_that_is_the_published_recipe_is_trained_once(
     assert final["finalist 1, seed 1"].data.tags["also"] == "published recipe"
 
 
-# Bad input
-
-
-@pytest.fixture
-def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever reaches Ray fails the test."""
-
-    def refuse(*_: object, **__: object) -> None:
-        pytest.fail("Ray was asked for")
-
-    monkeypatch.setattr(launching, "connected", refuse)
-    monkeypatch.setattr(ray, "init", refuse)
-
-
 def test_a_name_that_is_taken_changes_nothing(
     searched: Result, storage: Path, no_ray: None
 ) -> None:
@@ -327,63 +210,9 @@ def test_a_name_that_is_taken_changes_nothing(
     before = state()
     result = search(storage, "--name", "first", *WHOLE)
     assert result.exit_code == 2
-    assert "there is a search called 'first'" in _one_line(result.output)
-    assert "give another --name" in _one_line(result.output)
+    assert "there is a search called 'first'" in one_line(result.output)
+    assert "give another --name" in one_line(result.output)
     assert state() == before
-
-
-BAD_INPUT = {
-    "nowhere": "unknown space 'nowhere'",
-    "quickstart --set alhpa=0.5": "unknown key 'alhpa' for method 'kd'; did you mean 'alpha'?",
-    "quickstart --set alpha": "--set takes KEY=VALUE, got 'alpha'",
-    "quickstart --set alpha=high": "alpha must be a valid number",
-    "quickstart --set alpha=1.5": "alpha must be less than or equal to 1, got 1.5",
-    "quickstart --set prune_ratio=1": "prune_ratio must be less than 1, got 1.0",
-    "quickstart --set teacher_epochs=40": "teacher_epochs must be at most teacher.full_epochs = 30",
-    "quickstart --set augment=mixpu": "unknown augment 'mixpu'; did you mean 'mixup'?",
-    "quickstart --method at": "No such option",
-    "quickstart --set method=at": "has no arm for method 'at'",
-    "quickstart --set train.device=cuda": "train.device=cuda needs a GPU for each trial",
-    "quickstart --dataset digit": "unknown dataset 'digit'; did you mean 'digits'?",
-    "quickstart --dataset parquet:missing": "no Parquet files under",
-    "quickstart --dataset cifar10": "needs a data root",
-    "quickstart --student resnet9": "the depth of a CIFAR resnet must be 6n + 2",
-    "quickstart --teacher-weights mine.safetensors": "no teacher weights at",
-    "quickstart --sampler tpa": "unknown sampler 'tpa'; did you mean 'tpe'?",
-    "quickstart --scheduler ahsa": "unknown scheduler 'ahsa'; did you mean 'asha'?",
-    "quickstart --grace-period 20": "grace_period must be at most max_t = 8, got 20",
-    "quickstart --brackets 9": "brackets must be from 1 to",
-    "quickstart --objective val/acuracy": "unknown objective 'val/acuracy'; did you mean",
-    "quickstart --objective params:low": "an objective is METRIC:max or METRIC:min",
-    "quickstart --objective params --objective macs --scheduler asha": "cuts trials by one metric",
-    "quickstart --objective params --objective macs --sampler cmaes": "takes one objective",
-    "quickstart --finalists-on test": "--finalists-on: must be 'train' or 'train+val', got 'test'",
-    "quickstart --name a/b": "--name: String must match pattern",
-    "quickstart --time-budget 0": "--time-budget: must be greater than 0",
-}
-
-
-@pytest.mark.parametrize("words", BAD_INPUT)
-def test_bad_input_is_told_before_anything_starts(
-    words: str, tmp_path: Path, no_ray: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    result = search(tmp_path / "new" / "results", *words.split(), "--gpus-per-trial", "0")
-    assert result.exit_code == 2, result.output
-    assert BAD_INPUT[words] in _one_line(result.output)
-    assert "Traceback" not in result.output
-    assert not list(tmp_path.iterdir())
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def test_a_storage_that_cannot_be_a_folder_is_told(tmp_path: Path, no_ray: None) -> None:
-    (tmp_path / "taken").write_text("")
-    result = search(tmp_path / "taken" / "results", *WHOLE)
-    assert result.exit_code == 2
-    assert "is not writable" in _one_line(result.output)
 
 
 # What may go wrong in a search
@@ -450,7 +279,7 @@ def test_a_search_without_its_teacher_says_why(searched: Result, storage: Path) 
     words = ("--trials", "2", "--epochs", "1", "--set", "teacher.lr=1e30", *SMALL)
     result = search(storage, *named("untaught"), *words)
     assert result.exit_code == 1
-    text = _one_line(result.output)
+    text = one_line(result.output)
     assert "1 runs failed; the first said" in text
     assert "the training of teacher resnet8 diverged in epoch 1; lower its learning rate" in text
     assert "No trial finished" in text

@@ -16,17 +16,19 @@ ALLOWED = {
     "objectives": FREE,
     "pruning": FREE,
     "teachers": FREE,
-    "tracking": FREE,
+    "papers": FREE,
+    "tracking": FREE | {"papers"},
+    "compare": FREE | {"config", "papers", "tracking"},
     "views": FREE | {"data"},
     "config": FREE | {"objectives", "views", "pruning"},
     "students": FREE | {"models", "pruning"},
     "training": FREE
     | {"config", "data", "models", "objectives", "pruning", "students", "teachers", "views"},
-    "report": FREE | {"config", "tracking"},
+    "report": FREE | {"compare", "config", "papers", "tracking"},
 }
 MAY_KNOW = {
     "ray": {"kdtune/search", "trainables", "search_spaces"},
-    "mlflow": {"kdtune/tracking", "kdtune/report"},
+    "mlflow": {"kdtune/tracking"},
 }
 SOURCES = [
     p for top in ("kdtune", "search_spaces", "trainables") for p in (ROOT / top).rglob("*.py")

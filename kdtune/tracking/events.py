@@ -17,6 +17,25 @@ STATUS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatasetUse:
+    """A dataset that a run reads, as MLflow's dataset inputs hold it.
+
+    Attributes:
+        name: Canonical, such as ``cifar10``.
+        digest: Of the decoded pixels and labels, at most 36 characters.
+        context: What for: ``train``, ``val`` or ``test``.
+        source: Where it came from, such as ``parquet:/data/cifar10``.
+        profile: Sizes as JSON: images, classes, channels, side, corruption.
+    """
+
+    name: str
+    digest: str
+    context: str
+    source: str
+    profile: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Started:
     """A run begins, or goes on after an interruption.
 
@@ -26,6 +45,7 @@ class Started:
         params: Canonical texts.
         tags: Canonical texts.
         time_ms: Milliseconds since the epoch.
+        inputs: What it reads.
     """
 
     key: str
@@ -33,6 +53,7 @@ class Started:
     params: Mapping[str, str]
     tags: Mapping[str, str]
     time_ms: int
+    inputs: tuple[DatasetUse, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +77,38 @@ class Ended:
     time_ms: int
 
 
-Event = Started | Measured | Ended
+@dataclass(frozen=True, kw_only=True)
+class Tagged:
+    """Tags that a run gets later, such as its place on a Pareto front."""
+
+    key: str
+    tags: Mapping[str, str]
+    time_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attached:
+    """A file or folder that is kept with a run.
+
+    Attributes:
+        key: Name of the run within its search.
+        path: Of the file or folder; relative paths begin at the folder of the search.
+        kind: ``artifact``, or ``model`` for the folder of a saved student, which becomes an MLflow
+            model.
+        place: Folder among the run's artifacts, or the name of the model.
+        register: Name under which a model is registered; empty for none.
+        time_ms: Milliseconds since the epoch.
+    """
+
+    key: str
+    path: str
+    kind: str
+    place: str
+    register: str = ""
+    time_ms: int
+
+
+Event = Started | Measured | Ended | Tagged | Attached
 
 
 def records(event: Event) -> int:

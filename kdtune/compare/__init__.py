@@ -1,0 +1,1 @@
+"""What five papers printed, and what is measured, side by side."""

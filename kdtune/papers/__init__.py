@@ -1,0 +1,1 @@
+"""What five papers printed: figures, tables and protocols, as packaged data."""

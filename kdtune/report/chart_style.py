@@ -1,0 +1,65 @@
+"""How every interactive chart looks, and how it gets into a page without a network."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+    *("#E69F00", "#56B4E9", "#000000", "#F0E442"),
+)
+"""Okabe and Ito's eight, which colour-blind people tell apart; the faintest last."""
+
+MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down")
+"""One for each colour: what colour says, shape says too, also on paper."""
+
+SEQUENTIAL = "Cividis"
+"""Scale of ordered values; the same for colour-blind people."""
+
+DIVERGING = "RdBu"
+"""Scale of differences, to be centred on zero."""
+
+
+def styled(figure: "go.Figure", *, title: str, x: str = "", y: str = "") -> "go.Figure":
+    """``figure`` in the house style, in place.
+
+    Args:
+        figure: Of plotly.
+        title: What it shows, as a sentence.
+        x, y: Titles of the axes with their units, such as ``validation accuracy (%)``.
+    """
+    figure.update_layout(
+        title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
+        template="simple_white",
+        colorway=COLOURS,
+        font={"family": "system-ui, sans-serif", "size": 13},
+        margin={"l": 70, "r": 20, "t": 56, "b": 56},
+        legend={"title": None},
+    )
+    if x:
+        figure.update_xaxes(title=x)
+    if y:
+        figure.update_yaxes(title=y)
+    return figure
+
+
+def fragment(figure: "go.Figure", name: str) -> str:
+    """The chart as a piece of HTML, for a page that holds :func:`script` once.
+
+    Args:
+        figure: Of plotly.
+        name: Identifier of the element, unique in its page; also the name of a saved picture.
+    """
+    options = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name}}
+    text: str = figure.to_html(full_html=False, include_plotlyjs=False, config=options, div_id=name)
+    return text
+
+
+@cache
+def script() -> str:
+    """The library that draws the charts, some 5 MB of JavaScript, to stand in a page itself."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())

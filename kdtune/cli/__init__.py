@@ -2,7 +2,18 @@
 
 import os
 
-from kdtune.cli import listing, search, students, ui  # noqa: F401  (register their verbs)
+from kdtune.cli import (  # noqa: F401  (register their verbs)
+    compare,
+    effects,
+    listing,
+    papers,
+    report,
+    reproduce,
+    search,
+    students,
+    sync,
+    ui,
+)
 from kdtune.cli.app import app
 
 __all__ = ["RAY_ENVIRONMENT", "app", "main"]
@@ -24,4 +35,6 @@ def main() -> None:
     """Entry point of the console script."""
     for key, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
+    # What is not written is tried again; MLflow alone would hang on a dead server for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     app()

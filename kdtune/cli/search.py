@@ -31,6 +31,8 @@ with several seeds, beside the same student without a teacher and the published 
 
   kdtune search --objective val/accuracy:max --objective params:min --trials 40
 
+  kdtune search joint --dataset parquet:data/cifar10 --register cifar-student
+
   kdtune search joint --address auto --gpus-per-trial 0.5
 
 [bold]Exit codes[/bold]: 0 a finished search; 1 no trial finished; 2 bad input, nothing was \
@@ -113,6 +115,15 @@ def search(
     finalists_on: Annotated[
         str, typer.Option(help="train or train+val.", rich_help_panel=FINAL)
     ] = "train",
+    register: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Make the student of finalist 1 (its first seed) the next version of NAME in "
+            "MLflow's model registry.",
+            rich_help_panel=FINAL,
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     name: Annotated[
         str | None, typer.Option(help="Of the search; by default space and time.")
@@ -197,6 +208,7 @@ def search(
             finalists=finalists,
             finalist_seeds=finalist_seeds,
             finalists_on=finalists_on,
+            register_as=register,
             seed=seed,
             address=address,
             cpus_per_trial=cpus_per_trial,

@@ -286,7 +286,7 @@ def _run(
         gpus=float(torch.cuda.is_available()) if gpus is None else gpus,
     )
     outcomes, report, stopped = replicates.run(trainable, configs, console=console, kept=kept)
-    if report.lost:
+    if not report.complete:
         console.print(str(report), markup=False, style="yellow")
     console.print(f"Results: {replicates.folder}", soft_wrap=True, highlight=False)
     return outcomes, stopped

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from kdtune.contracts import Scalar
+if TYPE_CHECKING:
+    # Not at run time: listing what was printed should not wait for torch.
+    from kdtune.contracts import Scalar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +21,14 @@ class Figure:
         teacher: Network as the papers write it, such as ``WRN-40-2``; empty for none.
         student: The same; of a row on a teacher's own accuracy, that teacher.
         method: As in the paper's table: ``scratch``, ``kd``, ``full_kd``, ``eskd_at`` ...
-        conditions: What else it depends on, typed: ``temperature``, ``alpha``, ``augment`` ...
+        condition: What else it depends on, as collected: ``temperature=4;alpha=0.9``.
+        conditions: The same, typed. A number that is lost but for its bounds stays a text:
+            ``unstated_between_1_and_2``, ``above_0.1``, ``all_5``.
         metric: As in the table: ``test_accuracy``, ``top1_error`` ..., percentages in percent.
         value: The number.
         printed: The number as printed, trailing zeros kept.
         std: Its standard deviation, where one is printed.
+        printed_std: The deviation as printed; empty where there is none.
         n_runs: How many runs are behind it, where the paper says so.
         higher_is_better: None where neither applies.
         note: What is damaged, ambiguous or inferred; empty if nothing is.
@@ -35,11 +41,13 @@ class Figure:
     teacher: str
     student: str
     method: str
-    conditions: Mapping[str, Scalar] = field(default_factory=dict)
+    condition: str = ""
+    conditions: Mapping[str, "Scalar"] = field(default_factory=dict)
     metric: str
     value: float
     printed: str
     std: float | None = None
+    printed_std: str = ""
     n_runs: int | None = None
     higher_is_better: bool | None = None
     note: str = ""

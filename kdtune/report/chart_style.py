@@ -15,6 +15,20 @@ COLOURS = (
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down")
 """One for each colour: what colour says, shape says too, also on paper."""
 
+OPTIONS = {
+    "displaylogo": False,
+    "responsive": True,
+    "plotlyServerURL": "",
+    "modeBarButtonsToRemove": ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
+}
+"""Of every chart: nothing in it sends its data anywhere."""
+
+HEIGHT_PX = 420
+"""Of a chart that has no height of its own; the width is that of the page."""
+
+QUIET = "#8a8f98"
+"""Grey of what stands back: baselines, lines of reference, trials that were cut."""
+
 SEQUENTIAL = "Cividis"
 """Scale of ordered values; the same for colour-blind people."""
 
@@ -36,12 +50,15 @@ def styled(figure: "go.Figure", *, title: str, x: str = "", y: str = "") -> "go.
         colorway=COLOURS,
         font={"family": "system-ui, sans-serif", "size": 13},
         margin={"l": 70, "r": 20, "t": 56, "b": 56},
-        legend={"title": None},
+        legend={"title": None, "orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
     )
+    if figure.layout.height is None:
+        figure.update_layout(height=HEIGHT_PX)
+    size = {"size": 13}
     if x:
-        figure.update_xaxes(title=x)
+        figure.update_xaxes(title={"text": x, "font": size})
     if y:
-        figure.update_yaxes(title=y)
+        figure.update_yaxes(title={"text": y, "font": size})
     return figure
 
 
@@ -52,7 +69,7 @@ def fragment(figure: "go.Figure", name: str) -> str:
         figure: Of plotly.
         name: Identifier of the element, unique in its page; also the name of a saved picture.
     """
-    options = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"filename": name}}
+    options = {**OPTIONS, "toImageButtonOptions": {"filename": name}}
     text: str = figure.to_html(full_html=False, include_plotlyjs=False, config=options, div_id=name)
     return text
 

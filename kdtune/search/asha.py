@@ -199,6 +199,18 @@ class ASHA(TrialScheduler):
                 return min(waiting, key=lambda trial: self._entries[trial.trial_id].order)
         return None
 
+    @property
+    def rungs(self) -> list[tuple[int, ...]]:
+        """The epochs of the rungs of each bracket."""
+        return [bracket.levels for bracket in self._brackets]
+
+    def rung_of(self, trial_id: str) -> int:
+        """The epoch of the last rung that a trial was judged at; 0 if it was at none."""
+        entry = self._entries.get(trial_id)
+        if entry is None or entry.judged < 0:
+            return 0
+        return self.rungs[entry.bracket][entry.judged]
+
     def debug_string(self) -> str:
         """One line for Tune's status table."""
         return f"ASHA: {self._num_stopped} trials stopped, {len(self._held)} held"

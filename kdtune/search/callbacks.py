@@ -1,7 +1,7 @@
 """Ray Tune callbacks: one writes trials to the tracking sink, one feeds the live display."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +10,9 @@ from ray.tune.experiment import Trial
 from kdtune.config import ConfigError, TrialConfig, parse
 from kdtune.contracts import Scalar
 from kdtune.report.settings import describe
+from kdtune.search.datasets import inputs_of
 from kdtune.search.trial_follower import Progress, TrialFollower, guarded, number
+from kdtune.tracking.events import DatasetUse
 from kdtune.training.sequence import SequenceConfig, parse_sequence
 
 METRIC_PREFIXES = (
@@ -22,6 +24,9 @@ METRIC_NAMES = ("lr", "time/epoch_s", "images_per_s")
 """What is logged of a report; never Ray's own keys, never the configuration."""
 
 TAGGED_PARAMS = ("method", "dataset", "teacher", "student")
+MEASURED = {"source": "measured"}
+"""Tells runs from the figures of papers, which are ``reported``."""
+
 CLOSE_TIMEOUT_S = 30.0
 logger = logging.getLogger(__name__)
 
@@ -30,7 +35,13 @@ class RunSink(Protocol):
     """What a tracking callback writes to; see :class:`kdtune.tracking.MLflowSink`."""
 
     def start_run(
-        self, key: str, *, name: str, params: Mapping[str, Scalar], tags: Mapping[str, str]
+        self,
+        key: str,
+        *,
+        name: str,
+        params: Mapping[str, Scalar],
+        tags: Mapping[str, str],
+        inputs: Sequence[DatasetUse] = (),
     ) -> None: ...
 
     def log(self, key: str, *, epoch: int, metrics: Mapping[str, float]) -> None: ...
@@ -64,7 +75,7 @@ class RunLabel:
 
 
 class TrackingCallback(TrialFollower):
-    """Writes each trial to a run of its own: parameters, metrics at step = epoch, outcome.
+    """Writes each trial to a run of its own: parameters, data, metrics at step = epoch, outcome.
 
     Args:
         sink: Where to.
@@ -73,6 +84,7 @@ class TrackingCallback(TrialFollower):
         metric: Whose best value is written once more at the end, as ``best/val_accuracy``.
         mode: ``max`` or ``min``.
         label: Names and tags a run by trial id and configuration, in place of ``kind``.
+        last_tags: What a run is tagged with at its end, by trial id.
         ends_search: Whether the search's own run ends with this Tune run. Set it to False if
             more is to come (finalists), and end and close the sink yourself.
     """
@@ -86,6 +98,7 @@ class TrackingCallback(TrialFollower):
         metric: str = "val/accuracy",
         mode: str = "max",
         label: Callable[[str, Mapping[str, Any]], RunLabel] | None = None,
+        last_tags: Callable[[str], Mapping[str, str]] | None = None,
         ends_search: bool = True,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
@@ -93,15 +106,18 @@ class TrackingCallback(TrialFollower):
         self._kind = kind
         self._base_tags = dict(base_tags or {})
         self._label = label
+        self._last_tags = last_tags
         self._ends_search = ends_search
 
     def started(self, trial: Trial, progress: Progress) -> None:
-        params = logged_params(trial.config)
+        params, inputs = logged(trial.config)
         label = self._label_of(trial, progress.index)
         own = {k: str(params[k]) for k in TAGGED_PARAMS if params.get(k) is not None}
-        tags = {**own, **self._base_tags, **label.tags, "kind": label.kind}
+        tags = {**own, **self._base_tags, **label.tags, **MEASURED, "kind": label.kind}
         tags["trial_id"] = trial.trial_id
-        self._sink.start_run(trial.trial_id, name=label.name, params=params, tags=tags)
+        self._sink.start_run(
+            trial.trial_id, name=label.name, params=params, tags=tags, inputs=inputs
+        )
 
     def _label_of(self, trial: Trial, index: int) -> RunLabel:
         if self._label:
@@ -117,7 +133,9 @@ class TrackingCallback(TrialFollower):
         if progress.best is not None:
             name = self.metric.replace("/", "_")
             metrics = {f"best/{name}": progress.best, "best/epoch": progress.best_epoch}
-        tags = {"error": error} if error else {}
+        tags = dict(self._last_tags(trial_id)) if self._last_tags else {}
+        if error:
+            tags["error"] = error
         self._sink.end_run(
             trial_id, outcome=outcome, epoch=progress.epoch, metrics=metrics, tags=tags
         )
@@ -219,12 +237,16 @@ class ProgressCallback(TrialFollower):
             self._display.tick()
 
 
-def logged_params(config: Mapping[str, Any]) -> dict[str, Scalar]:
-    """A trial's parameters: its canonical form, or for other trainables the scalars it has."""
+def logged(config: Mapping[str, Any]) -> tuple[dict[str, Scalar], tuple[DatasetUse, ...]]:
+    """A trial's parameters in canonical form, and the data it reads.
+
+    Of other trainables the scalars that they have, and no data.
+    """
     try:
-        return dict(_parsed(config).flat())
+        params = dict(_parsed(config).flat())
     except ConfigError:
-        return {k: v for k, v in config.items() if isinstance(v, str | int | float | bool)}
+        return {k: v for k, v in config.items() if isinstance(v, str | int | float | bool)}, ()
+    return params, inputs_of(params)
 
 
 def planned_epochs(config: Mapping[str, Any]) -> int | None:

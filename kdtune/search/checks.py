@@ -48,6 +48,10 @@ def check_request(request: SearchRequest) -> None:
         )
     _check_writable(request)
     check_goals(request.objectives)
+    if request.register_as and not request.finalists:
+        raise ConfigError(
+            f"--register '{request.register_as}' needs a finalist to register, got --finalists 0"
+        )
     for key in set(RESERVED) & set(request.space.keys()):
         raise ConfigError(f"a search may not set '{key}': {RESERVED[key]}")
     probes = [(arm, parse(flat)) for arm, flat in _probes(request.space, request.seed)]
@@ -55,7 +59,7 @@ def check_request(request: SearchRequest) -> None:
         raise ConfigError("train.device=cuda needs a GPU for each trial; give --gpus-per-trial")
     new_sampler(request, max_concurrent=1)
     new_scheduler(request)
-    _check_parts(probes, load_trial_data(probes[0][1]), several=len(request.space.arms) > 1)
+    _check_probes(probes, load_trial_data(probes[0][1]), several=len(request.space.arms) > 1)
 
 
 def teacher_pool(space: Space) -> list[TrialConfig]:
@@ -72,7 +76,7 @@ def teacher_pool(space: Space) -> list[TrialConfig]:
     return list(pool.values())
 
 
-def _check_parts(
+def _check_probes(
     probes: Sequence[tuple[str, TrialConfig]], dataset: Dataset, *, several: bool
 ) -> None:
     """Check each combination of networks and method, and each ready-made teacher, once.
@@ -85,14 +89,26 @@ def _check_parts(
     seen: set[object] = set()
     for arm, config in probes:
         try:
-            _check_new_parts(config, dataset, seen)
+            check_parts(config, dataset, seen)
         except ValueError as error:
             if not several:
                 raise
             raise ConfigError(f"arm '{arm}': {error} (--skip {arm} leaves the arm out)") from error
 
 
-def _check_new_parts(config: TrialConfig, dataset: Dataset, seen: set[object]) -> None:
+def check_parts(config: TrialConfig, dataset: Dataset, seen: set[object]) -> None:
+    """Check that data, networks, method, pruning and a ready-made teacher fit each other.
+
+    Args:
+        config: Of one trial.
+        dataset: Its data.
+        seen: The combinations that were checked already; grows.
+
+    Raises:
+        ValueError: With what does not fit.
+        FileNotFoundError: If the weights of a ready-made teacher are not there.
+    """
+
     def first(*combination: object) -> bool:
         known = combination in seen
         seen.add(combination)

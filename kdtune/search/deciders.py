@@ -5,6 +5,7 @@ import math
 from ray.tune.schedulers import TrialScheduler
 
 from kdtune.config import TrainSettings
+from kdtune.search.asha import ASHA
 from kdtune.search.request import SearchRequest
 from kdtune.search.samplers import SpaceSampler, make_sampler
 from kdtune.search.schedulers import SCHEDULERS, make_scheduler
@@ -41,13 +42,12 @@ def new_scheduler(request: SearchRequest) -> TrialScheduler:
             f"scheduler '{name}' cuts trials by one metric, which takes away parts of the front; "
             f"with {len(goals)} objectives use --scheduler none"
         )
-    epochs = _full_epochs(request.space)
     return make_scheduler(
         name,
         metric=request.goal.metric,
         mode=request.goal.mode,
-        max_t=epochs,
-        grace_period=request.grace_period or math.ceil(epochs / 5),
+        max_t=full_epochs(request.space),
+        grace_period=grace_period(request),
         reduction_factor=request.reduction_factor,
         brackets=request.brackets,
         seed=request.seed,
@@ -55,7 +55,24 @@ def new_scheduler(request: SearchRequest) -> TrialScheduler:
     )
 
 
-def _full_epochs(space: Space) -> int:
+def grace_period(request: SearchRequest) -> int:
+    """Epochs before any trial is cut, with the default filled in."""
+    return request.grace_period or math.ceil(full_epochs(request.space) / 5)
+
+
+def cutting(request: SearchRequest) -> dict[str, int]:
+    """What says when trials are cut, for the record: defaults filled in, idle settings left out."""
+    scheduler = new_scheduler(request)
+    found = {"epochs": full_epochs(request.space)}
+    if request.scheduler != "none":
+        found["grace_period"] = grace_period(request)
+    if isinstance(scheduler, ASHA):
+        found["reduction_factor"] = request.reduction_factor
+        found["brackets"] = len(scheduler.rungs)
+    return found
+
+
+def full_epochs(space: Space) -> int:
     """Epochs of the longest trial of ``space``."""
     if "train.epochs" not in {row.key for row in space.table()}:
         return int(TrainSettings.model_fields["epochs"].default)

@@ -8,7 +8,7 @@ from trainables.distill import STUDENT
 FOLDER = "students"
 
 
-def keep_students(folder: Path, names: Mapping[str, str]) -> list[Path]:
+def keep_students(folder: Path, names: Mapping[str, str]) -> dict[str, Path]:
     """Move the students that trials saved with their checkpoints to ``folder / "students"``.
 
     Args:
@@ -16,14 +16,14 @@ def keep_students(folder: Path, names: Mapping[str, str]) -> list[Path]:
         names: Trial id -> name of the run, such as ``finalist 1, seed 3``.
 
     Returns:
-        The folders of those that were saved, one each.
+        Trial id -> folder, of those that were saved.
     """
-    kept = []
+    kept = {}
     for trial_id, name in names.items():
         saved = sorted((folder / "tune" / trial_id).glob(f"checkpoint_*/{STUDENT}"))
         if not saved:
             continue
         target = folder / FOLDER / name.replace(", ", "-").replace(" ", "-")
         target.parent.mkdir(parents=True, exist_ok=True)
-        kept.append(saved[-1].rename(target))
+        kept[trial_id] = saved[-1].rename(target)
     return kept

@@ -1,16 +1,18 @@
 """A search from request to result: teachers, then trials, then finalists."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdtune.config import teacher_trial
+from kdtune.config import TrialConfig, teacher_trial
 from kdtune.contracts import FlatConfig, Scalar
+from kdtune.papers import PAPERS
 from kdtune.report.goals import ACCURACY, Goal
 from kdtune.report.progress import Display
 from kdtune.report.settings import describe
-from kdtune.search.callbacks import ProgressCallback, RunLabel, TrackingCallback
-from kdtune.search.checks import check_request, teacher_pool
+from kdtune.search.asha import ASHA
+from kdtune.search.callbacks import MEASURED, ProgressCallback, RunLabel, TrackingCallback
+from kdtune.search.checks import teacher_pool
 from kdtune.search.cluster import Share, connected
 from kdtune.search.deciders import new_sampler, new_scheduler
 from kdtune.search.finalists import Arm, arms, distinct, seeded
@@ -24,6 +26,7 @@ from kdtune.search.schedulers import make_scheduler
 from kdtune.search.tuning import Interruption, run_tune, stopped_by_signals
 from kdtune.teachers.store import TeacherStore, key_of
 from kdtune.tracking import MLflowSink
+from kdtune.tracking.system import SystemMetrics
 from kdtune.training.device import resolve_device
 from kdtune.training.teacher import identity_of
 from trainables import Distill
@@ -48,11 +51,13 @@ class SearchResult:
         teachers: Those that had to be trained.
         trials: In the order in which they were suggested.
         finals: Finalists and baselines, seed by seed; a run that serves two arms is listed twice.
+        teachers_reused: How many more the space can ask for, which were stored already.
     """
 
     teachers: Sequence[Outcome] = ()
     trials: Sequence[Outcome] = ()
     finals: Sequence[FinalRun] = ()
+    teachers_reused: int = 0
 
 
 class SearchBroken(Exception):
@@ -73,16 +78,14 @@ def launch(
     """Run a search to its end, its budget or an interruption.
 
     Args:
-        request: The search; checked first, as a whole.
+        request: The search, after :func:`~kdtune.search.checks.check_request`.
         sink: Where runs are written; the caller ends and closes it.
         display: Shows the progress of each stage.
         interruption: Asked for a stop by whoever catches signals.
 
     Raises:
-        ValueError: If the request cannot be served; nothing has been started then.
         SearchBroken: If Tune itself failed; holds what was done until then.
     """
-    check_request(request)
     with connected(request.address), stopped_by_signals(interruption):
         share = Share.of_cluster(request.cpus_per_trial, request.gpus_per_trial)
         search = _Search(request, share)
@@ -92,36 +95,48 @@ def launch(
             max_concurrent=share.concurrency,
         )
         try:
-            run_tune(
-                Distill,
-                folder=request.folder,
-                searcher=relay,
-                scheduler=RelayScheduler(relay),
-                trials=search.most_trials,
-                share=share,
-                callbacks=[
-                    _tracking(request, sink, relay),
-                    StudyCallback(search.sampler),
-                    search.record,
-                    _progress(display, relay, request.goal),
-                ],
-                interruption=interruption,
-            )
+            with SystemMetrics(sink):
+                run_tune(
+                    Distill,
+                    folder=request.folder,
+                    searcher=relay,
+                    scheduler=RelayScheduler(relay),
+                    trials=search.most_trials,
+                    share=share,
+                    callbacks=[
+                        _tracking(request, sink, relay),
+                        StudyCallback(search.sampler),
+                        search.record,
+                        _progress(display, relay, request.goal),
+                    ],
+                    interruption=interruption,
+                )
         except Exception as error:
             raise SearchBroken(search.result()) from error
     return search.result()
 
 
 def _tracking(request: SearchRequest, sink: MLflowSink, relay: Relay) -> TrackingCallback:
-    tags = {"space": request.space.name, "search": request.name}
+    def rung(trial_id: str) -> dict[str, str]:
+        scheduler = relay.leg_of(trial_id).scheduler
+        return {"rung": str(scheduler.rung_of(trial_id))} if isinstance(scheduler, ASHA) else {}
+
     return TrackingCallback(
         sink,
-        base_tags=tags,
+        base_tags=own_tags(request),
         metric=request.goal.metric,
         mode=request.goal.mode,
         label=relay.label,
+        last_tags=rung,
         ends_search=False,
     )
+
+
+def own_tags(request: SearchRequest) -> dict[str, str]:
+    """What all runs of a search are tagged with."""
+    name = request.space.name
+    paper = {"paper": name} if name in PAPERS else {}
+    return {"space": name, "search": request.name, **MEASURED, **paper}
 
 
 def _progress(display: Display, relay: Relay, goal: Goal) -> ProgressCallback:
@@ -140,7 +155,9 @@ class _Search:
         self.record = OutcomeCallback(metric=request.goal.metric, mode=request.goal.mode)
         self.sampler = new_sampler(request, max_concurrent=share.concurrency)
         self.scheduler = new_scheduler(request)
-        self._teachers = self._missing_teachers()
+        pool = [teacher_trial(config) for config in teacher_pool(request.space)]
+        self._teachers = missing_teachers(pool)
+        self._teachers_reused = len(pool) - len(self._teachers)
         self._final_arms: list[Arm] = []
         self._final_runs: list[tuple[Arm, FlatConfig]] = []
         self._begun: list[Leg] = []
@@ -178,15 +195,11 @@ class _Search:
                 for (run, _), end in finals
                 if end and run.label == (arm.same_as or arm.label)
             ],
+            teachers_reused=self._teachers_reused,
         )
 
     def _teacher_leg(self) -> Leg:
-        def label(place: int, config: Mapping[str, Any]) -> RunLabel:
-            epochs, smoothing = config["train.epochs"], config["method.label_smoothing"]
-            title = f"{config['student']}, {epochs} epochs, smoothing {smoothing}"
-            return RunLabel(name=f"teacher {place + 1}", kind="teacher", tags={}, title=title)
-
-        return self._listed(TEACHERS, self._teachers, label)
+        return teacher_leg(self._teachers)
 
     def _trial_leg(self) -> Leg:
         request = self.request
@@ -224,25 +237,39 @@ class _Search:
             if not arm.same_as
             for config in seeded(arm, seeds=seeds, train_on=request.finalists_on)
         ]
-        return self._listed(FINALISTS, [config for _, config in self._final_runs], label)
+        return listed_leg(FINALISTS, [config for _, config in self._final_runs], label)
 
-    def _listed(self, title: str, configs: Sequence[FlatConfig], label: LabelOf) -> Leg:
-        return Leg(
-            title=title,
-            searcher=ListedConfigs(configs),
-            scheduler=make_scheduler("none"),
-            trials=len(configs),
-            label=label,
-        )
 
-    def _missing_teachers(self) -> list[dict[str, Scalar]]:
-        missing: dict[str, dict[str, Scalar]] = {}
-        for config in teacher_pool(self.request.space):
-            trial = teacher_trial(config)
-            key = key_of(identity_of(trial, _device_type(trial.train.device)))
-            if key not in TeacherStore(trial.store):
-                missing[key] = trial.flat()
-        return list(missing.values())
+def teacher_leg(teachers: Sequence[FlatConfig]) -> Leg:
+    """The training of teachers, each by its own flat configuration."""
+
+    def label(place: int, config: Mapping[str, Any]) -> RunLabel:
+        epochs, smoothing = config["train.epochs"], config["method.label_smoothing"]
+        title = f"{config['student']}, {epochs} epochs, smoothing {smoothing}"
+        return RunLabel(name=f"teacher {place + 1}", kind="teacher", tags={}, title=title)
+
+    return listed_leg(TEACHERS, teachers, label)
+
+
+def listed_leg(title: str, configs: Sequence[FlatConfig], label: LabelOf) -> Leg:
+    """A stage whose trials are known beforehand, each of which runs to its end."""
+    return Leg(
+        title=title,
+        searcher=ListedConfigs(configs),
+        scheduler=make_scheduler("none"),
+        trials=len(configs),
+        label=label,
+    )
+
+
+def missing_teachers(trials: Iterable[TrialConfig]) -> list[dict[str, Scalar]]:
+    """Which of the teachers that ``trials`` train are not stored yet, each once; reads the data."""
+    missing: dict[str, dict[str, Scalar]] = {}
+    for trial in trials:
+        key = key_of(identity_of(trial, _device_type(trial.train.device)))
+        if key not in TeacherStore(trial.store):
+            missing[key] = trial.flat()
+    return list(missing.values())
 
 
 def _device_type(name: str) -> str:

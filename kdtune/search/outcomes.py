@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
-from kdtune.search.trial_follower import Progress, TrialFollower
+from kdtune.search.trial_follower import Progress, TrialFollower, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class Outcome:
         epoch: The last one reported, from 1; 0 if none was.
         value: The metric there.
         result: The last report, whole.
+        seconds: Its epochs took, added up.
         error: What went wrong, for a failed trial.
     """
 
@@ -29,6 +30,7 @@ class Outcome:
     epoch: int
     value: float | None
     result: Mapping[str, Any]
+    seconds: float = 0.0
     error: str = ""
 
 
@@ -38,6 +40,7 @@ class OutcomeCallback(TrialFollower):
     def __init__(self, *, metric: str, mode: str) -> None:
         super().__init__(metric=metric, mode=mode)
         self._trials: dict[str, Trial] = {}
+        self._seconds: dict[str, float] = {}
         self._ends: dict[str, Outcome] = {}
 
     def outcome(self, trial_id: str) -> Outcome | None:
@@ -47,6 +50,11 @@ class OutcomeCallback(TrialFollower):
     def started(self, trial: Trial, progress: Progress) -> None:
         """Keep the trial: its last report is read when it is over."""
         self._trials[trial.trial_id] = trial
+
+    def reported(self, trial_id: str, result: Mapping[str, Any], progress: Progress) -> None:
+        """Add up the time."""
+        taken = number(result.get("time/epoch_s")) or 0.0
+        self._seconds[trial_id] = self._seconds.get(trial_id, 0.0) + taken
 
     def ended(self, trial_id: str, outcome: str, progress: Progress, error: str) -> None:
         """Keep the outcome."""
@@ -58,5 +66,6 @@ class OutcomeCallback(TrialFollower):
             epoch=progress.epoch,
             value=progress.value,
             result=dict(trial.last_result or {}),
+            seconds=self._seconds.get(trial_id, 0.0),
             error=error,
         )

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.report.progress import Display
-from kdtune.search.callbacks import ProgressCallback, RunLabel, TrackingCallback
+from kdtune.search.callbacks import MEASURED, ProgressCallback, RunLabel, TrackingCallback
 from kdtune.search.cluster import Share, connected
+from kdtune.search.datasets import inputs_of
 from kdtune.search.kept_students import keep_students
 from kdtune.search.listed import ListedConfigs
 from kdtune.search.outcomes import Outcome, OutcomeCallback
@@ -21,6 +22,8 @@ from kdtune.search.schedulers import make_scheduler
 from kdtune.search.tuning import Interruption, run_tune, stopped_by_signals
 from kdtune.settings import Settings
 from kdtune.tracking import MLflowSink, SinkReport, without_credentials
+from kdtune.tracking.journal import FOLDER as JOURNAL
+from kdtune.tracking.system import SystemMetrics
 
 METRIC = "val/accuracy"
 
@@ -98,6 +101,7 @@ class Replicates(Settings):
                 with (
                     Display(console) as display,
                     display.stage(self.kind.capitalize(), len(configs)),
+                    SystemMetrics(sink),
                 ):
                     run_tune(
                         trainable,
@@ -120,11 +124,13 @@ class Replicates(Settings):
                     )
             outcomes = [end for end in map(record.outcome, ids) if end]
             rows = [_row(end, kept) for end in outcomes]
+            write_rows(self.folder / "runs", rows)
+            names = {end.trial_id: f"seed {end.config['seed']}" for end in outcomes}
+            for trial_id, student in keep_students(self.folder, names).items():
+                sink.attach(trial_id, student, kind="model", place=student.name)
             sink.end("stopped" if interruption.signal else "finished", metrics=_means(rows))
         finally:
             report = sink.close()
-        write_rows(self.folder / "runs", rows)
-        keep_students(self.folder, {end.trial_id: f"seed {end.config['seed']}" for end in outcomes})
         return outcomes, report, interruption.signal
 
     def _sink(self, config: FlatConfig) -> MLflowSink:
@@ -137,8 +143,11 @@ class Replicates(Settings):
                 "kind": self.kind,
                 "search": self.name,
                 "command": without_credentials(self.command),
+                **MEASURED,
             },
             note=f"`{without_credentials(self.command)}`",
+            inputs=inputs_of(config),
+            journal=self.folder / JOURNAL,
         )
 
 

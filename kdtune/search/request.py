@@ -33,6 +33,8 @@ class SearchRequest(Settings):
         finalists: How many of the best are trained again; 0 for none.
         finalist_seeds: Runs per finalist and baseline.
         finalists_on: What finalists are trained on.
+        register_as: Name in MLflow's model registry of which the best finalist's student becomes
+            the next version; empty for none.
         cpus_per_trial, gpus_per_trial: A trial's share of the machine; GPUs may be fractions.
         address: Of a running Ray cluster; empty to start Ray here.
         ordered: Whether decisions follow trial order, so that a seed gives one leaderboard.
@@ -57,6 +59,7 @@ class SearchRequest(Settings):
     finalists: Annotated[int, Field(ge=0)] = 3
     finalist_seeds: Annotated[int, Field(ge=1)] = 5
     finalists_on: Literal["train", "train+val"] = "train"
+    register_as: Annotated[str, Field(pattern=r"^([\w][\w .+-]{0,127})?$")] = ""
     cpus_per_trial: Annotated[int, Field(ge=1)] = 1
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
     address: str = ""

@@ -58,7 +58,7 @@ def build_request(
         "train.device": "cuda" if gpus else "cpu",
         "teacher.store": str(storage / "teachers"),
         **shortcuts,
-        **(typed := _typed(space, settings)),
+        **(typed := typed_settings(space, settings)),
     }
     space = _settled(space, overrides)
     fields["partial"] = _partial(space, {**shortcuts, **typed})
@@ -80,7 +80,7 @@ def build_request(
         )
     except ValidationError as error:
         found = error.errors()[0]
-        option = str(found["loc"][0]).removesuffix("_s").replace("_", "-")
+        option = str(found["loc"][0]).removesuffix("_s").removesuffix("_as").replace("_", "-")
         rule = found["msg"].removeprefix("Input ").replace("should", "must")
         raise ConfigError(f"--{option}: {rule}, got {found['input']!r}") from None
 
@@ -101,8 +101,12 @@ def _settled(space: Space, overrides: Mapping[str, Scalar]) -> Space:
     return space.with_overrides({"dataset": dataset})
 
 
-def _typed(space: Space, settings: Sequence[str]) -> dict[str, Scalar]:
-    """``KEY=VALUE`` texts as typed values; a key is looked up in the methods of the space."""
+def typed_settings(space: Space, settings: Sequence[str]) -> dict[str, Scalar]:
+    """``KEY=VALUE`` texts as typed values; a key is looked up in the methods of the space.
+
+    Raises:
+        ConfigError: On a text of another form, an unknown key or a value of another type.
+    """
     texts = {}
     for text in settings:
         key, equals, value = text.partition("=")

@@ -95,8 +95,8 @@ def keep(request: SearchRequest, result: SearchResult, arms: Sequence[ArmResult]
     return [(folder / stem).with_suffix(".csv"), *pictures]
 
 
-def keep_final_students(request: SearchRequest, result: SearchResult) -> list[Path]:
-    """Move what finalists and baselines saved to ``students/`` beside the trials."""
+def keep_final_students(request: SearchRequest, result: SearchResult) -> dict[str, Path]:
+    """Move what finalists and baselines saved to ``students/`` beside the trials, by trial id."""
     own = {run.outcome.trial_id: run for run in result.finals if not run.arm.same_as}
     names = {id_: f"{run.arm.label}, seed {run.outcome.config['seed']}" for id_, run in own.items()}
     return keep_students(request.folder, names)

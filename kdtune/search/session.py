@@ -2,20 +2,26 @@
 
 import shlex
 import signal
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from kdtune.config import decode, known_keys
+from kdtune.contracts import Scalar
 from kdtune.report.finalists import ArmResult
 from kdtune.report.finalists import finalists as finalist_table
-from kdtune.report.front_in_mlflow import publish_front
 from kdtune.report.leaderboard import leaderboard
 from kdtune.report.progress import Display
+from kdtune.search.checks import check_request
+from kdtune.search.cost import cost
+from kdtune.search.datasets import inputs_of
+from kdtune.search.deciders import cutting
 from kdtune.search.finalists import PUBLISHED
 from kdtune.search.front import front
-from kdtune.search.launch import SearchBroken, SearchResult, launch
+from kdtune.search.launch import SearchBroken, SearchResult, launch, own_tags
 from kdtune.search.request import SearchRequest
 from kdtune.search.results import (
     arm_results,
@@ -24,17 +30,25 @@ from kdtune.search.results import (
     keep_final_students,
     trial_rows,
 )
+from kdtune.search.space import Space
 from kdtune.search.tuning import Interruption, stopped_by_signals
 from kdtune.tracking import (
     MLflowSink,
     SinkReport,
+    canonical,
     default_tracking_uri,
     without_credentials,
 )
+from kdtune.tracking.events import PARENT
+from kdtune.tracking.journal import FOLDER as JOURNAL
+from kdtune.tracking.sink import CLOSE_TIMEOUT_S
 
 EXIT_NO_RESULT = 1
 EXIT_BROKEN = 70
 """A fault of the program, as ``sysexits.h`` has it."""
+
+UPLOAD_TIMEOUT_S = 10.0
+"""How much longer the end of a search may take for each student that becomes a model."""
 
 EXIT_SIGNAL = 128
 """Plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
@@ -54,6 +68,8 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
     Raises:
         ValueError: If the request cannot be served; nothing has been started then.
     """
+    check_request(request)
+    begun = time.monotonic()
     console = console or Console()
     _say_what_is_left_out(console, request)
     interruption = Interruption()
@@ -67,18 +83,19 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
     arms = arm_results(result, request.objectives)
     files = keep(request, result, arms)
     students = keep_final_students(request, result)
+    _attach(request, result, sink, files=files, students=students)
     outcome = "failed" if broken else "stopped" if interruption.signal else "finished"
-    sink.end(outcome, metrics=headline(result, arms, request.objectives))
+    numbers = headline(result, arms, request.objectives)
+    sink.end(outcome, metrics={**numbers, **cost(result, wall_s=time.monotonic() - begun)})
+    # The journal is whole here, and the sink still takes files for the search's own run.
     try:
         if interruption.signal:
             name = signal.Signals(interruption.signal).name
             _say(console, f"Stopped by {name}. What is done is kept; trained teachers serve again.")
         _show(console, request, result, arms)
     finally:
-        report = sink.close()
-    if files and report.run_id and not report.lost:
-        _publish(console, request, result, report, files)
-    _farewell(console, request, report, students, program)
+        report = sink.close(CLOSE_TIMEOUT_S + UPLOAD_TIMEOUT_S * len(students))
+    _farewell(console, request, report, list(students.values()), program)
     if broken:
         traceback.print_exception(broken)
         _say(console, "The search broke off by a fault of its own; what is done is kept.")
@@ -98,22 +115,35 @@ def _say_what_is_left_out(console: Console, request: SearchRequest) -> None:
 
 def _sink(request: SearchRequest) -> MLflowSink:
     space = request.space
-    left_out = {"space", "storage", "tracking_uri", "command", "objectives", "partial"}
-    about = request.model_dump(exclude=left_out, mode="json")
+    unlogged = {"space", "storage", "tracking_uri", "command", "partial", "register_as"}
+    resolved = {"objectives", "grace_period", "reduction_factor", "brackets"}
+    about = request.model_dump(exclude=unlogged | resolved, mode="json") | cutting(request)
     about["objectives"] = ", ".join(map(str, request.objectives))
+    reads_test = {"role": "finalist" if request.finalists else "trial"}
     return MLflowSink(
         tracking_uri=request.tracking_uri,
         experiment=request.experiment,
         run_name=request.name,
-        params={**{f"search.{key}": value for key, value in about.items()}, **space.fixed},
+        params={**{f"search.{key}": value for key, value in about.items()}, **_fixed(space)},
         tags={
             "kind": "search",
-            "space": space.name,
-            "search": request.name,
             "command": without_credentials(request.command),
+            **own_tags(request),
         },
         note=_note(request),
+        inputs=inputs_of({**space.fixed, **reads_test}),
+        journal=request.folder / JOURNAL,
     )
+
+
+def _fixed(space: Space) -> dict[str, Scalar]:
+    """What the space fixes for its arms, in the types in which its trials log it."""
+    typed: dict[str, Scalar] = {}
+    for key, value in space.fixed.items():
+        method = next(name for name in space.methods() if key in known_keys(name))
+        if value is not None:
+            typed |= {key: decode({"method": method, key: canonical(value)})[key]}
+    return typed
 
 
 def _note(request: SearchRequest) -> str:
@@ -129,21 +159,26 @@ def _exit_code(result: SearchResult, interruption: Interruption) -> int:
     return 0 if any(t.kind == "finished" for t in result.trials) else EXIT_NO_RESULT
 
 
-def _publish(
-    console: Console,
+def _attach(
     request: SearchRequest,
     result: SearchResult,
-    report: SinkReport,
+    sink: MLflowSink,
+    *,
     files: Sequence[Path],
+    students: Mapping[str, Path],
 ) -> None:
-    """The front in MLflow; what goes wrong there is told, and is no fault of the search."""
-    members = {result.trials[place].trial_id for place in front(result.trials, request.objectives)}
-    uri = request.tracking_uri
-    try:
-        publish_front(tracking_uri=uri, report=report, trial_ids=members, files=files)
-    except Exception as error:  # Its files lie in the results, whatever a server says.
-        text = without_credentials(f"{type(error).__name__}: {error}")
-        _say(console, f"The front is not marked in MLflow: {text}")
+    """What belongs to the runs besides numbers: the front, and the finalists as models."""
+    goals, register = request.objectives, request.register_as
+    for place in front(result.trials, goals) if len(goals) > 1 else ():
+        sink.tag(result.trials[place].trial_id, {"pareto": "true"})
+    for file in files:
+        sink.attach(PARENT, file)
+    for run in result.finals:
+        trial_id = run.outcome.trial_id
+        if run.arm.kind == "finalist" and trial_id in students:
+            student = students[trial_id]
+            sink.attach(trial_id, student, kind="model", place=student.name, register=register)
+            register = ""
 
 
 def _show(
@@ -173,11 +208,13 @@ def _farewell(
     program: str,
 ) -> None:
     """Where everything lies, and what to type to look at it."""
-    if report.lost:
+    if not report.complete:
         console.print(str(report), markup=False, style="yellow")
     _say(console, f"Results:   {request.folder}")
     if students:
         _say(console, f"Students:  {shlex.join([program, 'export', str(students[0])])}")
+    if students and request.register_as:
+        _say(console, f"Model:     models:/{request.register_as}/latest")
     _say(console, f"MLflow UI: {_ui_command(request, program)}")
     if report.experiment_id:
         page = f"#/experiments/{report.experiment_id}/runs?workflowType=machine_learning"

@@ -1,5 +1,6 @@
 """One text for each value, and the names and lengths that MLflow takes."""
 
+import functools
 import posixpath
 import re
 from collections.abc import Mapping
@@ -47,6 +48,7 @@ def canonical_tags(tags: Mapping[str, object]) -> dict[str, str]:
     }
 
 
+@functools.lru_cache(maxsize=4096)
 def entity_name(name: str) -> str:
     """``name`` as MLflow takes it: other characters become ``_``; a relative path, 250 at most."""
     path = posixpath.normpath(_FORBIDDEN.sub("_", name).strip("/ ") or "_")
@@ -55,5 +57,9 @@ def entity_name(name: str) -> str:
 
 
 def clipped(text: str, limit: int) -> str:
-    """``text`` cut to ``limit`` characters, the last of them an ellipsis where it was longer."""
+    """``text`` cut to ``limit`` characters, the last of them an ellipsis where it was longer.
+
+    What is no Unicode, as a file name may be, becomes a question mark.
+    """
+    text = text.encode(errors="replace").decode()
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""What can be told of a run, as plain values: one event is also one line of a journal to replay."""
+"""What can be told of a run, as plain values: what the journal holds, and MLflow is told."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -109,8 +109,3 @@ class Attached:
 
 
 Event = Started | Measured | Ended | Tagged | Attached
-
-
-def records(event: Event) -> int:
-    """How many things one event asks to have written, for the count of what was lost."""
-    return len(event.metrics) if isinstance(event, Measured) else 1

@@ -29,8 +29,11 @@ def default_tracking_uri(storage: Path) -> str:
             f"an SQLite file needs a local storage folder, got '{storage}'; "
             "give a tracking URI of its own (--tracking-uri or MLFLOW_TRACKING_URI)"
         )
-    file = Path(storage).expanduser().absolute() / DATABASE
-    return _SQLITE + file.as_posix().replace("%", "%25").replace("?", "%3F")
+    return _SQLITE + _encoded(Path(storage).expanduser().absolute() / DATABASE)
+
+
+def _encoded(path: Path) -> str:
+    return path.as_posix().replace("%", "%25").replace("?", "%3F")
 
 
 def resolve_tracking_uri(explicit: str | None, environ_value: str | None, storage: Path) -> str:
@@ -43,6 +46,14 @@ def sqlite_file(uri: str) -> Path | None:
     if not uri.startswith(_SQLITE):
         return None
     return Path(unquote(uri.removeprefix(_SQLITE).split("?")[0]))
+
+
+def anchored(uri: str) -> str:
+    """``uri`` with a relative path of an SQLite file made absolute, so that it holds elsewhere."""
+    file = sqlite_file(uri)
+    if file is None or file.is_absolute():
+        return uri
+    return f"{_SQLITE}{_encoded(Path.cwd())}/{uri.removeprefix(_SQLITE)}"
 
 
 def artifact_folder(uri: str) -> str | None:

@@ -1,29 +1,36 @@
 """The few things a search asks of MLflow, with its traps closed; the only module that loads it."""
 
+import json
 import logging
+import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from kdtune.tracking.buffer import Parcel
+from kdtune.tracking.buffer import RUNNING, Entry, FoundRun, Parcel
+from kdtune.tracking.events import PARENT, Attached, DatasetUse
 from kdtune.tracking.location import artifact_folder, first_use
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
 
 PROBE_TIMEOUT_S = (3.0, 10.0)
 """Seconds to wait for a connection, and for an answer, before a server counts as absent."""
 
 CHATTY = (
     "alembic.runtime.migration",
+    "mlflow.pyfunc",
     "mlflow.store.db.utils",
+    "mlflow.utils.environment",
     "urllib3.connectionpool",
     "urllib3.util.retry",
 )
 REFUSALS = {
     "BAD_REQUEST",
+    "CUSTOMER_UNAUTHORIZED",
     "INVALID_PARAMETER_VALUE",
     "INVALID_STATE",
     "MALFORMED_REQUEST",
@@ -32,8 +39,11 @@ REFUSALS = {
     "UNAUTHENTICATED",
 }
 """MLflow's codes for answers that asking again does not change."""
-
-
+SEARCH_TAG, KEY_TAG = "kdtune.search", "kdtune.key"
+"""Tags of every run: the search it belongs to, and its name there."""
+PARENT_TAG = "mlflow.parentRunId"
+CONTEXT_TAG = "mlflow.data.context"
+PAGE = 1000
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Tells the UI that these are training runs, not traces of language models."""
 
@@ -45,15 +55,6 @@ class Refused(Exception):
 def is_refusal(error: Exception) -> bool:
     """Whether asking again cannot help."""
     return isinstance(error, Refused) or getattr(error, "error_code", "") in REFUSALS
-
-
-@dataclass(frozen=True)
-class FoundRun:
-    """A run that exists already: its id, its parameters, and the last epoch of each metric."""
-
-    run_id: str
-    params: Mapping[str, str]
-    last_epochs: Mapping[str, int]
 
 
 class Server:
@@ -80,7 +81,7 @@ class Server:
             Exception: Whatever the network or the database raised.
         """
         if self.tracking_uri.startswith(("http://", "https://")):
-            _probe(self.tracking_uri)
+            probe(self.tracking_uri)
         if self._client is None:
             from mlflow import MlflowClient
 
@@ -123,23 +124,16 @@ class Server:
         )
         return str(run.info.run_id)
 
-    def find_run(self, tags: Mapping[str, str]) -> FoundRun | None:
-        """The newest run of the experiment that carries all of ``tags``."""
-        terms = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
-        found = self.client.search_runs(
-            [self.experiment_id],
-            filter_string=" and ".join(terms),
-            max_results=1,
-            order_by=["attributes.start_time DESC"],
-        )
-        if not found:
-            return None
-        run = found[0]
-        epochs = {key: self._last_epoch(run.info.run_id, key) for key in run.data.metrics}
-        return FoundRun(str(run.info.run_id), dict(run.data.params), epochs)
+    def runs_of(self, search_id: str) -> dict[str, FoundRun]:
+        """The runs of a search by key; of two with one key, the one that was made first."""
+        ours = f"tags.`{SEARCH_TAG}` = '{search_id}'"
+        order = ["attributes.start_time DESC"]
+        runs = search_runs(self.client, [self.experiment_id], ours, order)
+        return {run_key(run): _found(run) for run in runs}
 
-    def _last_epoch(self, run_id: str, metric: str) -> int:
-        return max((m.step for m in self.client.get_metric_history(run_id, metric)), default=-1)
+    def history(self, run_id: str, metric: str) -> set[Entry]:
+        """All values of one metric of a run."""
+        return set(map(_entry, self.client.get_metric_history(run_id, metric)))
 
     def log(self, run_id: str, parcel: Parcel) -> None:
         """Write one parcel to a run."""
@@ -147,11 +141,78 @@ class Server:
 
         self.client.log_batch(
             run_id,
-            metrics=[Metric(*point) for point in parcel.points],
+            metrics=[Metric(*entry) for entry in parcel.entries],
             params=[Param(key, value) for key, value in parcel.params.items()],
             tags=[RunTag(key, value) for key, value in parcel.tags.items()],
             synchronous=True,
         )
+
+    def log_inputs(self, run_id: str, inputs: Iterable[DatasetUse]) -> None:
+        """Name the datasets that a run reads."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        self.client.log_inputs(
+            run_id,
+            datasets=[
+                DatasetInput(
+                    Dataset(
+                        name=use.name,
+                        digest=use.digest,
+                        source_type="kdtune",
+                        source=json.dumps({"uri": use.source}),
+                        profile=use.profile or None,
+                    ),
+                    [InputTag(CONTEXT_TAG, use.context)],
+                )
+                for use in inputs
+            ],
+        )
+
+    def attach(self, run_id: str, event: Attached, path: Path) -> None:
+        """Write a file or folder to a run's artifacts, or a saved student as its model.
+
+        Raises:
+            FileNotFoundError: If there is nothing at ``path``.
+        """
+        if not path.exists():
+            raise FileNotFoundError(f"'{path}', which was to be kept with its run, is gone")
+        place = event.place or None
+        if event.kind == "model":
+            from kdtune.tracking.models import log_student
+
+            log_student(
+                self.client,
+                experiment_id=self.experiment_id,
+                run_id=run_id,
+                folder=path,
+                name=event.place,
+                register=event.register,
+            )
+        elif path.is_dir():
+            self.client.log_artifacts(run_id, str(path), place)
+        else:
+            self.client.log_artifact(run_id, str(path), place)
+
+    def has(self, run_id: str, event: Attached, path: Path) -> bool:
+        """Whether a run has a file, or all those of a folder, byte for byte.
+
+        Never so for a model: :func:`log_student` itself writes no more than is missing.
+        """
+        if event.kind == "model" or not path.exists():
+            return False
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        top = path if path.is_dir() else path.parent
+        names = {file: Path(event.place, file.relative_to(top)) for file in files}
+        return all(self._has_file(run_id, name, file) for file, name in names.items())
+
+    def _has_file(self, run_id: str, name: Path, file: Path) -> bool:
+        folder = name.parent.as_posix() if name.parent.parts else None
+        sizes = {each.path: each.file_size for each in self.client.list_artifacts(run_id, folder)}
+        if sizes.get(name.as_posix()) != file.stat().st_size:
+            return False
+        with tempfile.TemporaryDirectory() as copies:
+            copy = self.client.download_artifacts(run_id, name.as_posix(), copies)
+            return Path(copy).read_bytes() == file.read_bytes()
 
     def set_status(self, run_id: str, status: str, time_ms: int | None) -> None:
         """Set a run's status, and when it ended.
@@ -164,7 +225,59 @@ class Server:
         store.update_run_info(run_id, RunStatus.from_string(status), time_ms, None)
 
 
-def _probe(uri: str) -> None:
+def run_key(run: "Run") -> str:
+    """The key of a run within its search; MLflow's id for one that was made by other means."""
+    tags = run.data.tags
+    return str(tags.get(KEY_TAG, run.info.run_id)) if PARENT_TAG in tags else PARENT
+
+
+def _found(run: "Run") -> FoundRun:
+    data, info = run.data, run.info
+    read = run.inputs.dataset_inputs if run.inputs else ()
+    return FoundRun(
+        run_id=str(info.run_id),
+        status=info.status,
+        ended_ms=None if info.status == RUNNING else info.end_time,
+        params=dict(data.params),
+        tags=dict(data.tags),
+        latest={each.key: _entry(each) for each in data._metric_objs},
+        inputs={(use.dataset.name, use.dataset.digest) for use in read},
+    )
+
+
+def _entry(metric: "Metric") -> Entry:
+    return Entry(metric.key, metric.value, metric.timestamp, metric.step)
+
+
+def search_runs(
+    client: "MlflowClient", experiments: Sequence[str], wanted: str, order: Sequence[str] = ()
+) -> "Iterator[Run]":
+    """All runs that fit the filter ``wanted``, page by page."""
+    if not experiments:
+        return iter(())
+    return pages(
+        lambda token: client.search_runs(
+            list(experiments),
+            filter_string=wanted,
+            max_results=PAGE,
+            order_by=list(order),
+            page_token=token,
+        )
+    )
+
+
+def pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
+    """The entries of all pages of what ``ask`` returns for a token."""
+    token = None
+    while True:
+        page = ask(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def probe(uri: str) -> None:
     """One short request: MLflow itself would try an absent server for minutes."""
     import requests
 

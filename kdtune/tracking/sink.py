@@ -1,19 +1,40 @@
-"""Everything of one search in one MLflow experiment, written off the training path."""
+"""Everything of one search: in its journal at once, in one MLflow experiment a little later."""
 
 import math
 import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdtune.tracking.canonical import canonical_params, canonical_tags, entity_name
-from kdtune.tracking.events import PARENT, STATUS, Ended, Event, Measured, Started, records
-from kdtune.tracking.location import without_credentials
+from kdtune.tracking.canonical import (
+    MAX_NAME,
+    canonical_params,
+    canonical_tags,
+    clipped,
+    entity_name,
+)
+from kdtune.tracking.events import (
+    PARENT,
+    STATUS,
+    Attached,
+    DatasetUse,
+    Ended,
+    Event,
+    Measured,
+    Started,
+    Tagged,
+)
+from kdtune.tracking.journal import Header, Journal, segments
+from kdtune.tracking.location import anchored, without_credentials
+from kdtune.tracking.provenance import origin_tags, version_tags
 from kdtune.tracking.server import Server
+from kdtune.tracking.sink_report import SinkReport
+from kdtune.tracking.turns import Turns
 from kdtune.tracking.worker import Worker
 from kdtune.tracking.writer import Writer
 
@@ -21,51 +42,25 @@ if TYPE_CHECKING:
     from kdtune.contracts import Scalar
 
 NOTE_TAG = "mlflow.note.content"
+LASTING = (
+    *("tracking_uri", "experiment", "search_id", "_run_name", "_params", "_tags", "_inputs"),
+    *("_folder", "_source"),
+)
+"""What a pickled sink consists of."""
+KINDS = ("artifact", "model")
 CLOSE_TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class SinkReport:
-    """What became of everything that was logged.
-
-    Attributes:
-        tracking_uri: Where it went; passwords blanked out.
-        experiment: Its name.
-        experiment_id: MLflow's id of it, empty if the server was never reached.
-        run_id: MLflow's id of the search's own run, empty if it was never made.
-        runs: How many runs were written, the search's own included.
-        written: Records written; a record is a run's start, its end, or one metric value.
-        lost: Records that were not.
-        error: The first thing that went wrong, empty if nothing did.
-    """
-
-    tracking_uri: str
-    experiment: str
-    experiment_id: str = ""
-    run_id: str = ""
-    runs: int = 0
-    written: int = 0
-    lost: int = 0
-    error: str = ""
-
-    def __str__(self) -> str:
-        where = f"experiment '{self.experiment}' at {self.tracking_uri}"
-        if not self.lost:
-            return f"{self.runs} runs in MLflow, {where}"
-        return (
-            f"{self.lost} of {self.lost + self.written} records did not reach MLflow, {where}: "
-            f"{self.error or 'the server was too slow'}. The search's own results are complete; "
-            "check that the server runs and that its address is right"
-        )
+ROOM, ROOM_BESIDE_A_JOURNAL = 200_000, 20_000
+"""Events kept in memory for a server that does not answer: some 2 KB each."""
 
 
 class MLflowSink:
     """A parent run for the search, and a child run for each trial, teacher and finalist.
 
-    Every call returns at once: one daemon thread, started by the first call, makes the experiment
-    and the runs and writes in batches. A server that is slow, locked or absent neither blocks nor
-    fails the search; :meth:`close` says what it did not take. An object that was pickled, or made
-    again with the same ``search_id``, goes on with the runs that are there.
+    Every call returns at once. It appends to the journal; MLflow is written in batches by a daemon
+    thread, which the first call starts. A server that is slow, locked or absent neither blocks nor
+    fails the search: :meth:`close` says what it did not take, and a replay of the journal brings
+    it there. An object that was pickled, or made again with the same ``search_id``, goes on with
+    the runs that are there.
 
     Args:
         tracking_uri: Of a server or database; MLflow's global one is left alone.
@@ -74,6 +69,8 @@ class MLflowSink:
         params: Of the search's own run; written as canonical texts, None left out.
         tags: Of the search's own run; user, source, git commit and versions are added.
         note: Markdown that the UI shows on top of the search's own run.
+        inputs: What the search reads.
+        journal: Folder of the journal, in the folder of the search; None for none.
         search_id: Tells the runs of this search from all others; made up if empty.
         source: Folder whose git commit is recorded.
     """
@@ -87,45 +84,58 @@ class MLflowSink:
         params: Mapping[str, "Scalar"] | None = None,
         tags: Mapping[str, str] | None = None,
         note: str = "",
+        inputs: Sequence[DatasetUse] = (),
+        journal: Path | None = None,
         search_id: str = "",
         source: str | Path = ".",
     ) -> None:
-        self.tracking_uri = tracking_uri
+        self.tracking_uri = anchored(tracking_uri)
         self.experiment = experiment
-        self.search_id = search_id or uuid.uuid4().hex
-        self._run_name = run_name
+        self.search_id = (search_id or uuid.uuid4().hex).replace("'", "_")
+        self._run_name = clipped(run_name, MAX_NAME)
         self._params = canonical_params(params or {})
         self._tags = canonical_tags({**(tags or {}), NOTE_TAG: note or None})
+        self._inputs = tuple(inputs)
+        self._folder = journal.absolute() if journal else None
         self._source = os.path.abspath(source)
-        self._lookup = bool(search_id)
+        self._lookup = self._behind = bool(search_id)
         self._reset()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._worker: Worker | None = None
-        self._accepted = 0
+        self._journal: Journal | None = None
+        self._unjournaled = 0
+        self._journal_error = ""
+        self._origin: dict[str, str] = {}
         self._open: set[str] = set()
         self._epochs: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_lock", "_worker", "_accepted", "_open", "_epochs")
-        return {name: value for name, value in self.__dict__.items() if name not in own}
+        return {name: self.__dict__[name] for name in LASTING}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lookup = True
+        self._lookup = self._behind = True
         self._reset()
 
     def start_run(
-        self, key: str, *, name: str, params: Mapping[str, "Scalar"], tags: Mapping[str, str]
+        self,
+        key: str,
+        *,
+        name: str,
+        params: Mapping[str, "Scalar"],
+        tags: Mapping[str, str],
+        inputs: Sequence[DatasetUse] = (),
     ) -> None:
-        """Begin a child run, or go on with it; a run that is open already stays as it is.
+        """Begin a child run; a key that was begun already goes on.
 
         Args:
             key: Names the run within the search, for the other methods.
             name: What a person reads in the list of runs.
             params: Written as canonical texts, None left out.
             tags: ``kind``, ``space``, ``method`` and the like.
+            inputs: What it reads.
 
         Raises:
             ValueError: If ``key`` is empty, which names the search's own run.
@@ -137,10 +147,11 @@ class MLflowSink:
         self._put(
             Started(
                 key=key,
-                name=name,
+                name=clipped(name, MAX_NAME),
                 params=canonical_params(params),
-                tags=canonical_tags(tags),
+                tags={**self._identity(), **canonical_tags(tags)},
                 time_ms=_now_ms(),
+                inputs=tuple(inputs),
             )
         )
         self._open.add(key)
@@ -152,6 +163,47 @@ class MLflowSink:
         ``nonfinite`` names the latest of them.
         """
         self._measure(key, epoch, metrics)
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """Tag a run that was started; ``PARENT`` is the key of the search's own."""
+        self._put(Tagged(key=key, tags=canonical_tags(tags), time_ms=_now_ms()))
+
+    def attach(
+        self,
+        key: str,
+        path: str | Path,
+        *,
+        kind: str = "artifact",
+        place: str = "",
+        register: str = "",
+    ) -> None:
+        """Keep a file or folder with a run; it is read when it is written, not now.
+
+        Args:
+            key: As in :meth:`start_run`; ``PARENT`` is that of the search's own run.
+            path: Of the file or folder.
+            kind: ``artifact``, or ``model`` for the folder of a saved student.
+            place: Folder among the run's artifacts, or the name of the model.
+            register: Name under which the model is registered; empty for none.
+
+        Raises:
+            ValueError: If ``kind`` is neither.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got '{kind}'")
+        file = Path(path).absolute()
+        if self._folder and file.is_relative_to(self._base):
+            file = file.relative_to(self._base)
+        self._put(
+            Attached(
+                key=key,
+                path=file.as_posix(),
+                kind=kind,
+                place=entity_name(place) if place else "",
+                register=register,
+                time_ms=_now_ms(),
+            )
+        )
 
     def end_run(
         self,
@@ -183,7 +235,7 @@ class MLflowSink:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """End the search's own run; arguments as in :meth:`end_run`."""
-        self._end(PARENT, outcome, None, metrics or {}, tags or {})
+        self._end(PARENT, outcome, 0, metrics or {}, tags or {})
 
     def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Write now; whether everything was dealt with within ``timeout_s`` seconds."""
@@ -194,24 +246,21 @@ class MLflowSink:
 
         The sink may be used again afterwards; it goes on with the same runs.
         """
-        report = SinkReport(
-            tracking_uri=without_credentials(self.tracking_uri), experiment=self.experiment
-        )
         if self._worker is None:
-            return report
+            uri = without_credentials(self.tracking_uri)
+            return SinkReport(tracking_uri=uri, experiment=self.experiment)
         self._worker.stop(timeout_s)
-        writer = self._worker.writer
-        report = SinkReport(
-            tracking_uri=report.tracking_uri,
-            experiment=report.experiment,
-            experiment_id=writer.server.experiment_id,
-            run_id=writer.run_ids.get(PARENT, ""),
-            runs=len(writer.run_ids),
-            written=writer.written,
-            lost=self._accepted - writer.written,
-            error=without_credentials(writer.first_error),
+        if self._journal:
+            with suppress(OSError):  # Only the mark of its end is missing then.
+                self._journal.close()
+        report = self._worker.writer.report(folder=str(self._base) if self._folder else "")
+        report = replace(
+            report,
+            lost=report.lost + self._worker.left,
+            unjournaled=self._unjournaled,
+            journal_error=self._journal_error,
         )
-        self._lookup = True
+        self._lookup, self._behind = True, report.lost > 0
         self._reset()
         return report
 
@@ -248,21 +297,59 @@ class MLflowSink:
         with self._lock:
             if self._worker is None:
                 self._worker = self._new_worker()
-            self._worker.put(event)
-            self._accepted += records(event)
+                self._record(
+                    Started(
+                        key=PARENT,
+                        name=self._run_name,
+                        params=self._params,
+                        tags={**self._identity(), **version_tags(), **self._tags},
+                        time_ms=_now_ms(),
+                        inputs=self._inputs,
+                    )
+                )
+            self._record(event)
+
+    def _record(self, event: Event) -> None:
+        """One event to the journal, then to the thread; a search never fails for its log."""
+        if self._journal:
+            try:
+                self._journal.put(event)
+            except (OSError, ValueError) as error:
+                self._unjournaled += 1
+                self._journal_error = self._journal_error or str(error)
+        assert self._worker is not None
+        self._worker.put(event)
 
     def _new_worker(self) -> Worker:
-        server = Server(self.tracking_uri, self.experiment)
+        earlier: list[Path] = []
+        if self._folder:
+            earlier = segments(self._folder) if self._behind else []
+            header = Header(
+                search_id=self.search_id,
+                experiment=self.experiment,
+                tracking_uri=without_credentials(self.tracking_uri),
+                run_name=self._run_name,
+            )
+            self._journal = Journal(self._folder, header)
         writer = Writer(
-            server, search_id=self.search_id, source=Path(self._source), lookup=self._lookup
+            Server(self.tracking_uri, self.experiment),
+            search_id=self.search_id,
+            base=self._base,
+            turns=Turns(self._folder),
+            lookup=self._lookup,
+            earlier=earlier,
         )
-        worker = Worker(writer)
-        parent = Started(
-            key=PARENT, name=self._run_name, params=self._params, tags=self._tags, time_ms=_now_ms()
-        )
-        worker.put(parent)
-        self._accepted += records(parent)
-        return worker
+        return Worker(writer, room=ROOM_BESIDE_A_JOURNAL if self._folder else ROOM)
+
+    @property
+    def _base(self) -> Path:
+        """Where relative paths begin: the folder of the search."""
+        return self._folder.parent if self._folder else Path()
+
+    def _identity(self) -> dict[str, str]:
+        """Tags that say where a run came from."""
+        self._origin = self._origin or origin_tags(Path(self._source))
+        return self._origin
 
 
 def _now_ms() -> int:

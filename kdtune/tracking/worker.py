@@ -3,15 +3,17 @@
 import threading
 import time
 
-from kdtune.tracking.events import Event
+from kdtune.tracking.buffer import records
+from kdtune.tracking.events import Event, Started
 from kdtune.tracking.writer import Writer
 
-LINGER_S = 0.5
-"""How long events gather before they are written together."""
+LINGER_S = (0.5, 10.0)
+"""Shortest and longest time that events gather before they are written together."""
+LEISURE = 50
+"""In between they gather for so many times as long as the last write took: the more runs are open,
+and the slower the server, the more values share a call."""
 FULL = 2000
 """Events that are written at once, without waiting for more."""
-MOST_WAITING = 500_000
-"""Events kept in memory for a server that does not answer; later ones are lost."""
 BACKOFF_S = (1.0, 30.0)
 """First and longest pause after a failure, doubling in between."""
 CLOSING_BACKOFF_S = 0.2
@@ -22,10 +24,18 @@ class Worker:
     """Runs ``writer`` on a thread of its own until told to stop.
 
     While a server fails, events are kept and written once it is back; only :meth:`stop` gives up.
+
+    Args:
+        writer: Used by nobody else.
+        room: How many events are kept; more are dropped, and counted.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, *, room: int) -> None:
         self.writer = writer
+        self._dropped = 0
+        self._room = room
+        self._unstarted: set[str] = set()
+        self._linger = LINGER_S[0]
         self._queue: list[Event] = []
         self._waiting = 0
         self._stopping = False
@@ -36,10 +46,15 @@ class Worker:
         self._thread.start()
 
     def put(self, event: Event) -> None:
-        """Queue one event; it is dropped if too many wait already."""
+        """Queue one event; it is dropped if too many wait already, or its run's start was."""
         with self._changed:
-            if len(self._queue) + self._waiting < MOST_WAITING:
-                self._queue.append(event)
+            full = len(self._queue) + self._waiting >= self._room
+            if full and isinstance(event, Started):
+                self._unstarted.add(event.key)
+            if full or event.key in self._unstarted:
+                self._dropped += records(event)
+                return
+            self._queue.append(event)
             if len(self._queue) in (1, FULL):
                 self._changed.notify_all()
 
@@ -58,6 +73,11 @@ class Worker:
             self._changed.notify_all()
         self._thread.join(max(0.0, deadline - time.monotonic()))
 
+    @property
+    def left(self) -> int:
+        """Records that never got to the writer."""
+        return self._dropped + sum(map(records, list(self._queue)))
+
     def _idle(self) -> bool:
         return not (self._queue or self._waiting or self._busy)
 
@@ -68,7 +88,9 @@ class Worker:
                 self._pause(failures)
                 events, self._queue = self._queue, []
                 closing, self._asked, self._busy = self._stopping, False, True
+            began = time.monotonic()
             written = self._attempt(events)
+            self._linger = min(max((time.monotonic() - began) * LEISURE, LINGER_S[0]), LINGER_S[1])
             failures = 0 if written else failures + 1
             tries += closing
             with self._changed:
@@ -91,7 +113,7 @@ class Worker:
             self._changed.wait_for(lambda: self._stopping or self._asked, delay)
         else:
             self._changed.wait_for(
-                lambda: self._stopping or self._asked or len(self._queue) >= FULL, LINGER_S
+                lambda: self._stopping or self._asked or len(self._queue) >= FULL, self._linger
             )
 
     def _attempt(self, events: list[Event]) -> bool:

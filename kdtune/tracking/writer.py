@@ -1,19 +1,31 @@
 """Writes what waits, run by run, in as few calls as MLflow allows.
 
 Used by one thread alone. What could not be written stays in its buffer for the next try, so a
-write that is repeated after a failure neither loses nor doubles anything.
+write that is repeated after a failure neither loses nor doubles anything. A run that another
+process made is compared with what waits, value by value, and gets only what it lacks.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from kdtune.tracking.buffer import Buffer
-from kdtune.tracking.events import PARENT, STATUS, Event
-from kdtune.tracking.provenance import origin_tags, version_tags
-from kdtune.tracking.server import Refused, Server, is_refusal, quiet_thread
+from kdtune.tracking.buffer import Buffer, FoundRun
+from kdtune.tracking.events import PARENT, Attached, Event
+from kdtune.tracking.journal import read_segments
+from kdtune.tracking.location import without_credentials
+from kdtune.tracking.server import (
+    KEY_TAG,
+    PARENT_TAG,
+    SEARCH_TAG,
+    Refused,
+    Server,
+    is_refusal,
+    quiet_thread,
+)
+from kdtune.tracking.sink_report import SinkReport
+from kdtune.tracking.turns import Turns
 
-SEARCH_TAG = "kdtune.search"
-KEY_TAG = "kdtune.key"
+Progress = Callable[[int, int], None]
+"""Is told how many runs are dealt with, of how many."""
 
 
 class Writer:
@@ -22,32 +34,74 @@ class Writer:
     Args:
         server: Where to.
         search_id: Tells the runs of this search from those of all others.
-        source: Folder whose git state is recorded.
+        base: Folder at which relative paths of files begin.
+        turns: Taken for each run that is written.
         lookup: Whether an earlier process may have made the runs already.
+        earlier: Segments of the journal that it left, to be written first.
     """
 
-    def __init__(self, server: Server, *, search_id: str, source: Path, lookup: bool) -> None:
+    def __init__(
+        self,
+        server: Server,
+        *,
+        search_id: str,
+        base: Path,
+        turns: Turns,
+        lookup: bool,
+        earlier: Sequence[Path] = (),
+    ) -> None:
         self.server = server
         self.written = 0
+        self.present = 0
+        self.given_up = 0
         self.first_error = ""
         self.run_ids: dict[str, str] = {}
         self._search_id = search_id
-        self._source = source
-        self._resumed = self._lookup = lookup
+        self._base = base
+        self._turns = turns
         self._pending: dict[str, Buffer] = {}
-        self._floors: dict[str, Mapping[str, int]] = {}
-        self._origin: dict[str, str] = {}
+        self._found: Mapping[str, FoundRun] | None = None if lookup else {}
+        self._had_files: set[str] = set()
+        self._earlier = earlier
 
     def take(self, events: Iterable[Event]) -> None:
         """Sort events into their runs' buffers, in order."""
-        for event in events:
+        for event in (*self._left_by_others(), *events):
             self._pending.setdefault(event.key, Buffer()).take(event)
+
+    def _left_by_others(self) -> Sequence[Event]:
+        files, self._earlier = self._earlier, ()
+        try:
+            return read_segments(files).events if files else ()
+        except (OSError, ValueError) as error:
+            self.note(error)
+            return ()
+
+    @property
+    def waiting(self) -> int:
+        """How many records are not dealt with."""
+        return sum(map(len, list(self._pending.values())))
 
     def note(self, error: Exception) -> None:
         """Remember the first thing that went wrong, for the report."""
         self.first_error = self.first_error or f"{type(error).__name__}: {error}"
 
-    def write(self) -> None:
+    def report(self, *, folder: str) -> SinkReport:
+        """What was written so far; ``folder`` is that of the search if it keeps a journal."""
+        return SinkReport(
+            tracking_uri=without_credentials(self.server.tracking_uri),
+            experiment=self.server.experiment,
+            experiment_id=self.server.experiment_id,
+            run_id=self.run_ids.get(PARENT, ""),
+            runs=len(self.run_ids),
+            written=self.written,
+            present=self.present,
+            lost=self.given_up + self.waiting,
+            error=without_credentials(self.first_error),
+            folder=folder,
+        )
+
+    def write(self, progress: Progress | None = None) -> None:
         """Empty all buffers. One that is refused is given up, so that it holds up no other.
 
         Raises:
@@ -60,72 +114,96 @@ class Writer:
                 if not is_refusal(error):
                     raise
                 self.note(error)
+                self.given_up += self.waiting
                 self._pending.clear()
-            for key in list(self._pending):
+            total = len(self._pending)
+            for number, key in enumerate(list(self._pending), 1):
                 self._write_or_give_up(key)
-            self._lookup = self._resumed
+                if progress:
+                    progress(number, total)
+            # Last, as a file that is slow or fails should hold up no value.
+            for key, buffer in list(self._pending.items()):
+                self._write_files(key, buffer.attached)
+                del self._pending[key]
 
     def _write_or_give_up(self, key: str) -> None:
+        buffer = self._pending[key]
         try:
-            self._write_run(key, self._pending[key])
+            with self._turns.take() as others_wrote:
+                if others_wrote:
+                    self._found = None
+                self._write_run(key, buffer)
         except Exception as error:
             if not is_refusal(error):
                 # The answer that never came may have been "made": look before making it again.
-                self._lookup = True
+                self._found = None
+                if key != PARENT:  # The others first, next time.
+                    self._pending[key] = self._pending.pop(key)
                 raise
             self.note(error)
-        del self._pending[key]
+            self.given_up += len(buffer)
+            self._pending[key] = Buffer()
 
     def _write_run(self, key: str, buffer: Buffer) -> None:
         run_id = self._open(key, buffer)
-        self.written += buffer.skip(self._floors.get(key, {}))
+        if buffer.inputs:
+            self.server.log_inputs(run_id, buffer.inputs)
+            self.written += len(buffer.inputs)
+            buffer.inputs = []
         while parcel := buffer.parcel():
             self.server.log(run_id, parcel)
             buffer.sent(parcel)
-            self.written += len(parcel.points)
-        if buffer.ended:
-            self.server.set_status(run_id, STATUS[buffer.ended.outcome], buffer.ended.time_ms)
-            buffer.ended = None
-            self.written += 1
+            self.written += len(parcel)
+        if buffer.started or buffer.ended:
+            self.server.set_status(run_id, *buffer.status)
+            self.written += bool(buffer.started) + bool(buffer.ended)
+            buffer.started = buffer.ended = None
 
     def _open(self, key: str, buffer: Buffer) -> str:
         """The id of a run: known, found, or made now."""
-        started = buffer.started
-        if key not in self.run_ids and self._lookup:
-            self._find(key, buffer)
         if key in self.run_ids:
-            if started:
-                self.server.set_status(self.run_ids[key], "RUNNING", None)
-        elif started:
-            tags = self._identity(key) | dict(started.tags)
-            self.run_ids[key] = self.server.create_run(
-                name=started.name, tags=tags, time_ms=started.time_ms
-            )
+            return self.run_ids[key]
+        if self._found is None:
+            self._found = self.server.runs_of(self._search_id)
+        if found := self._found.get(key):
+            history = self.server.history
+            self.present += buffer.leave_out(found, lambda name: history(found.run_id, name))
+            self._had_files.add(key)
+            self.run_ids[key] = found.run_id
         else:
-            raise Refused(f"run '{key}' got values but was never started; call start_run first")
-        if started:
-            buffer.started = None
-            self.written += 1
+            self.run_ids[key] = self._make(key, buffer)
         return self.run_ids[key]
 
-    def _find(self, key: str, buffer: Buffer) -> None:
-        found = self.server.find_run(self._marks(key))
-        if found:
-            self.run_ids[key] = found.run_id
-            self._floors[key] = found.last_epochs
-            buffer.params = {k: v for k, v in buffer.params.items() if k not in found.params}
-
-    def _identity(self, key: str) -> dict[str, str]:
-        """Tags that say where a run came from and where it belongs."""
-        self._origin = self._origin or origin_tags(self._source)
-        tags = self._marks(key) | self._origin
-        if key == PARENT:
-            return tags | version_tags()
-        if PARENT not in self.run_ids:
-            raise Refused(f"run '{key}' has no parent: the run of the search was refused")
-        return tags | {"mlflow.parentRunId": self.run_ids[PARENT]}
-
-    def _marks(self, key: str) -> dict[str, str]:
-        """The two tags by which a run is found again; a filter cannot quote an apostrophe."""
+    def _make(self, key: str, buffer: Buffer) -> str:
+        started = buffer.started
+        if not started:
+            raise Refused(f"run '{key}' got values but was never started; call start_run first")
         marks = {SEARCH_TAG: self._search_id, KEY_TAG: key or "search"}
-        return {tag: value.replace("'", "_") for tag, value in marks.items()}
+        if key != PARENT:
+            if PARENT not in self.run_ids:
+                raise Refused(f"run '{key}' has no parent: the run of the search was refused")
+            marks[PARENT_TAG] = self.run_ids[PARENT]
+        run_id = self.server.create_run(
+            name=started.name, tags={**marks, **buffer.tags}, time_ms=started.time_ms
+        )
+        self.written += 1 + len(buffer.tags)
+        buffer.started, buffer.tags = None, {}
+        return run_id
+
+    def _write_files(self, key: str, attached: list[Attached]) -> None:
+        """Write files and models; what is there already, or cannot be read, leaves the list."""
+        while attached:
+            event, run_id = attached[0], self.run_ids[key]
+            path = self._base / event.path
+            try:
+                if key in self._had_files and self.server.has(run_id, event, path):
+                    self.present += 1
+                else:
+                    self.server.attach(run_id, event, path)
+                    self.written += 1
+            except Exception as error:
+                if not (is_refusal(error) or isinstance(error, FileNotFoundError)):
+                    raise
+                self.note(error)
+                self.given_up += 1
+            del attached[0]

@@ -94,6 +94,23 @@ def test_the_best_third_goes_on_and_the_top_rung_ends_a_trial() -> None:
     assert [runner.report("a", epoch, 0.5) for epoch in (2, 3, 4, 8, 9)] == [CONTINUE] * 4 + [STOP]
 
 
+def test_it_says_at_which_rung_a_trial_was_judged_last() -> None:
+    runner = tune(brackets=2, seed=1)
+    asha = runner.scheduler
+    assert asha.rungs == [(1, 3, 9), (3, 9)]
+    names = [str(n) for n in range(20)]
+    runner.add(*names)
+    late = next(n for n in names if asha._entries[n].bracket == 1)
+    early = next(n for n in names if asha._entries[n].bracket == 0)
+    assert [asha.rung_of(name) for name in (early, late, "unknown")] == [0, 0, 0]
+    for epoch, expected in ((1, (1, 0)), (2, (1, 0)), (3, (3, 3)), (4, (3, 3))):
+        for name in (early, late):
+            assert runner.report(name, epoch, 0.9) == CONTINUE
+        assert (asha.rung_of(early), asha.rung_of(late)) == expected
+    runner.complete(early, 9, 0.9)
+    assert asha.rung_of(early) == 3
+
+
 def test_min_mode_keeps_the_lowest() -> None:
     runner = tune(mode="min")
     runner.add("a", "b")

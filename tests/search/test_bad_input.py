@@ -32,6 +32,8 @@ BAD_INPUT = {
     "quickstart --objective params --objective macs --sampler cmaes": "takes one objective",
     "quickstart --finalists-on test": "--finalists-on: must be 'train' or 'train+val', got 'test'",
     "quickstart --name a/b": "--name: String must match pattern",
+    "quickstart --register a:b": "--register: String must match pattern",
+    "quickstart --register best --finalists 0": "--register 'best' needs a finalist to register",
     "quickstart --time-budget 0": "--time-budget: must be greater than 0",
 }
 

@@ -70,7 +70,7 @@ def test_a_trial_of_kdtune_is_written_in_its_canonical_form(
     callback: TrackingCallback, sink: Notebook
 ) -> None:
     tell(callback, "on_trial_start", trial(temperature=4, method="kd"))
-    ((key, name, params, tags),) = sink.named("start_run")
+    ((key, name, params, tags, _),) = sink.named("start_run")
     assert (key, name) == ("t0", "trial 0")
     assert params["temperature"] == 4.0
     assert isinstance(params["temperature"], float)
@@ -81,6 +81,7 @@ def test_a_trial_of_kdtune_is_written_in_its_canonical_form(
             "space": "quickstart",
             "method": "kd",
             "dataset": "digits",
+            "source": "measured",
             "trial": "0",
         }.items()
     )
@@ -91,7 +92,24 @@ def test_another_trainables_scalars_are_its_params(
     callback: TrackingCallback, sink: Notebook
 ) -> None:
     tell(callback, "on_trial_start", trial(width=3, deep={"a": 1}))
-    assert sink.named("start_run")[0][2] == {"width": 3}
+    _, _, params, _, inputs = sink.named("start_run")[0]
+    assert (params, inputs) == ({"width": 3}, ())
+
+
+def test_a_run_names_the_data_that_it_reads(callback: TrackingCallback, sink: Notebook) -> None:
+    for name, noise in (("clean", 0.0), ("noisy", 0.3)):
+        tell(callback, "on_trial_start", trial(name, method="kd", **{"data.label_noise": noise}))
+    clean, noisy = (call[4] for call in sink.named("start_run"))
+    assert [use.context for use in clean] == ["train", "val"]
+    assert clean[0].digest != noisy[0].digest
+    assert clean[1] == noisy[1]
+
+
+def test_a_run_gets_its_last_tags_at_its_end(sink: Notebook) -> None:
+    callback = TrackingCallback(sink, last_tags=lambda trial_id: {"rung": trial_id})
+    follow(callback, [report(1, 0.5)], trial())
+    tell(callback, "on_trial_complete", trial())
+    assert sink.named("end_run")[0][4] == {"rung": "t0"}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +191,7 @@ def test_a_label_names_and_tags_a_run(sink: Notebook) -> None:
     label = RunLabel(name="no teacher, seed 3", kind="baseline", tags={"arm": "no teacher"})
     callback = TrackingCallback(sink, label=lambda trial_id, config: label)
     tell(callback, "on_trial_start", trial())
-    _, name, _, tags = sink.named("start_run")[0]
+    _, name, _, tags, _ = sink.named("start_run")[0]
     assert name == "no teacher, seed 3"
     assert (tags["kind"], tags["arm"]) == ("baseline", "no teacher")
 

@@ -128,6 +128,7 @@ def test_a_rare_arm_is_checked_like_any_other(tmp_path: Path) -> None:
             for name in ("asha", "hyperband", "median")
         ),
         ({"objectives": BOTH, "scheduler": "asah"}, "did you mean 'asha'"),
+        ({"register_as": "best", "finalists": 0}, "--register 'best' needs a finalist"),
     ],
 )
 def test_settings_of_the_search_are_checked(

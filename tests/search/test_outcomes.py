@@ -46,6 +46,12 @@ def test_the_last_report_says_how_a_trial_ended(last: dict[str, float], kind: st
     assert found.result["val/accuracy"] == 0.2
 
 
+def test_the_time_of_all_epochs_is_added_up() -> None:
+    found = outcome_of({"time/epoch_s": 1.5}, {"time/epoch_s": 2.0}, {})
+    assert found.seconds == 3.5
+    assert outcome_of().seconds == 0.0
+
+
 def test_a_failed_trial_keeps_what_it_said(tmp_path: Path) -> None:
     said = tmp_path / "error.txt"
     said.write_text("Traceback\nValueError: too wide\n")

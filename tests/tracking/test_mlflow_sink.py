@@ -133,7 +133,6 @@ def test_a_pickled_sink_goes_on_with_the_same_runs(
     sink.close(TIMEOUT_S)
 
     copy.start_run("a", name="trial", params={"p": 1}, tags={})
-    copy.log("a", epoch=2, metrics={"m": 0.2})
     copy.log("a", epoch=3, metrics={"m": 0.3})
     copy.end_run("a", outcome="finished")
     report = copy.close(TIMEOUT_S)

@@ -30,6 +30,7 @@ from typing import Any
 from kdtune.cli import RAY_ENVIRONMENT
 
 os.environ.update(RAY_ENVIRONMENT, MLFLOW_DISABLE_TELEMETRY="true")
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes for nothing here
 
 import ray
 import requests

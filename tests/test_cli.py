@@ -25,6 +25,11 @@ VERBS = {
     "finetune": ("--dataset", "--seeds", "Examples"),
     "sequence": ("--method", "--ensembles", "Examples"),
     "ui": ("--storage", "--port"),
+    "sync": ("--tracking-uri", "Examples"),
+    "compare": ("--by", "--paper", "Examples"),
+    "effects": ("--only", "Examples"),
+    "report": ("--out", "Examples"),
+    "reproduce": ("--cells", "--dry-run", "Examples"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 from datetime import UTC, datetime
 from functools import partial
@@ -212,6 +213,9 @@ def _concurrency(address: str, cpus: int, gpus: float) -> int:
 def _print_results(console: Console, ended: "Ended", folder: Path) -> None:
     from kdtune.search.reproduction_tables import apart, comparison_table, counted
 
+    if ended.signal:
+        name = signal.Signals(ended.signal).name
+        _say(console, f"Stopped by {name}. What is done is kept; trained teachers serve again.")
     if ended.cells:
         console.print(comparison_table(ended.cells), highlight=False)
     for line in apart(ended.cells):

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from kdtune.compare.forecast import FEWEST, Forecast, forecasts
+from kdtune.compare.forecast import FEWEST, Forecast, forecast
 from kdtune.compare.halving import Replay, replay
 from kdtune.compare.trials import Objective, Trial, objective_of, trials_of
 from kdtune.tracking.record import SearchRecord
 
-RESAMPLES = 1000
+RESAMPLES = 500
 CONFIDENCE = 0.95
 SHARES = ("accuracy", "top5", "agreement")
 """How the names of metrics end that are shares in [0, 1]."""
@@ -77,7 +77,7 @@ class Honesty:
         best: The best final value; None if no trial finished.
         rungs: Those below the full length.
         replay: What ASHA would have cut; None if the search itself cut trials.
-        forecasts: What cuts may have cost; empty if there were none, or too few trials finished.
+        forecast: What cuts may have cost; None if there were none, or too few trials finished.
         notes: Sentences on what was left out or assumed.
     """
 
@@ -92,7 +92,7 @@ class Honesty:
     best: float | None
     rungs: tuple[Rung, ...]
     replay: Replay | None = None
-    forecasts: tuple[Forecast, ...] = ()
+    forecast: Forecast | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -123,7 +123,7 @@ def honesty(record: SearchRecord) -> Honesty:
         best=None if best is None else objective.sign * best,
         rungs=tuple(_rung(level, trials, objective) for level in levels) if finished else (),
         replay=None if cut else _replay(finished, levels, epochs, factor, objective),
-        forecasts=tuple(_forecasts(finished, cut, objective)),
+        forecast=_forecast(finished, cut, objective),
         notes=tuple(_notes(everything, trials, finished, cut, epochs)),
     )
 
@@ -212,15 +212,15 @@ def _replay(
     return replay(np.array(scores), np.array(finals), rungs=levels, epochs=epochs, keep=1 / factor)
 
 
-def _forecasts(
+def _forecast(
     finished: Sequence[Trial], cut: Sequence[Trial], objective: Objective
-) -> list[Forecast]:
+) -> Forecast | None:
     def curves(trials: Sequence[Trial]) -> list[dict[int, float]]:
         return [{e: objective.sign * v for e, v in trial.curve.items()} for trial in trials]
 
     finals = [_score(trial, objective) for trial in finished]
     share = objective.higher_is_better and objective.metric.endswith(SHARES)
-    return forecasts(curves(finished), finals, curves(cut), share=share)
+    return forecast(curves(finished), finals, curves(cut), share=share)
 
 
 def _notes(

@@ -169,18 +169,13 @@ def honesty_sentences(honesty: Honesty) -> Iterator[str]:
             f"%, nothing in {100 * replay.harmless:.0f} %. A sampler that learns would have "
             "suggested others after a cut."
         )
-    for forecast in honesty.forecasts:
+    if told := honesty.forecast:
         yield (
-            f"If {forecast.assumption}, the chance that one of the {honesty.cut} trials that were "
-            f"cut would have beaten {measure.quantity(honesty.best)} is "
-            f"{100 * forecast.chance:.0f} %, and cutting cost {amount(forecast.regret)} on average "
-            f"({amount(forecast.high_regret)} or less in 95 %)."
-        )
-    if honesty.forecasts:
-        blind = honesty.cut / (honesty.cut + honesty.finished)
-        yield (
-            f"Had the values at the cut said nothing at all, the best would be among the cut "
-            f"trials with a chance of {100 * blind:.0f} %."
+            f"The chance that one of the {honesty.cut} trials that were cut would have beaten "
+            f"{measure.quantity(honesty.best)} is {100 * told.chance:.0f} %, and cutting cost "
+            f"{amount(told.regret)} on average ({amount(told.high_regret)} or less in 95 %), if "
+            f"the line through the {honesty.finished} finished trials holds below them. Had early "
+            f"values said nothing, that chance would be {100 * told.blind_chance:.0f} %."
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, InstanceOf, field_validator
+from pydantic import Field, InstanceOf
 from rich.console import Console
 
 from kdtune.config import ConfigError, teacher_trial
@@ -37,6 +37,7 @@ from kdtune.tracking.system import SystemMetrics
 from trainables import Distill
 
 KIND, RUNS, METRIC = "reproduction", "Runs", "val/accuracy"
+NAME = r"\w[\w .@+-]{0,127}"
 KEPT = ("val/", "test/", "teacher/")
 """What the results of a run begin with."""
 
@@ -64,15 +65,6 @@ class Reproduction(Settings):
     address: str = ""
     cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0.0
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if not re.fullmatch(r"\w[\w .@+-]{0,127}", name):
-            raise ConfigError(
-                f"--name must be letters, digits, spaces and any of .@+-_, got '{name}'"
-            )
-        return name
 
     @property
     def folder(self) -> Path:
@@ -107,11 +99,15 @@ def reproduce(request: Reproduction, *, console: Console) -> Ended:
     What is done when it is stopped is kept.
 
     Raises:
-        ValueError: If there are results of that name already, or no cluster takes the runs;
-            nothing has been started then.
+        ConfigError: If the name cannot be one of a folder or is taken, or no cluster takes the
+            runs; nothing has been started then.
     """
+    if not re.fullmatch(NAME, request.name):
+        raise ConfigError(
+            f"--name must be letters, digits, spaces and any of .@+-_, got '{request.name}'"
+        )
     if request.folder.exists():
-        raise ValueError(
+        raise ConfigError(
             f"there are results called '{request.name}' in '{request.storage}' already; give "
             "another --name, or delete them"
         )

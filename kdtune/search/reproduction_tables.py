@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from kdtune.compare.comparable import Difference
 from kdtune.contracts import FlatConfig
@@ -33,7 +34,7 @@ def plan_table(plan: Plan) -> Table:
         taught = "" if cell.config.teacher is None else f"{cell.config.teacher.model} > "
         shown.add_row(
             str(cell.number),
-            cell.figure.row_label,
+            Text(cell.figure.row_label),
             f"{taught}{cell.config.student}",
             describe(_in_use(cell.config.flat()), keys),
             _spread(value, std),
@@ -114,7 +115,7 @@ def comparison_table(cells: Sequence[Reproduced]) -> Table:
         config = each.cell.config
         shown.add_row(
             str(each.cell.number),
-            each.cell.figure.row_label,
+            Text(each.cell.figure.row_label),
             "" if config is None else config.student,
             _spread(printed.mean, printed.std, printed.n),
             _spread(measured.mean, measured.std, measured.n) if measured.n else "no run ended",

@@ -41,6 +41,7 @@ from kdtune.tracking import (
 )
 from kdtune.tracking.events import PARENT
 from kdtune.tracking.journal import FOLDER as JOURNAL
+from kdtune.tracking.journal import read_journal
 from kdtune.tracking.sink import CLOSE_TIMEOUT_S
 
 EXIT_NO_RESULT = 1
@@ -87,7 +88,9 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
     outcome = "failed" if broken else "stopped" if interruption.signal else "finished"
     numbers = headline(result, arms, request.objectives)
     sink.end(outcome, metrics={**numbers, **cost(result, wall_s=time.monotonic() - begun)})
-    # The journal is whole here, and the sink still takes files for the search's own run.
+    page = _write_report(console, request)
+    if page:
+        sink.attach(PARENT, page)
     try:
         if interruption.signal:
             name = signal.Signals(interruption.signal).name
@@ -95,7 +98,7 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
         _show(console, request, result, arms)
     finally:
         report = sink.close(CLOSE_TIMEOUT_S + UPLOAD_TIMEOUT_S * len(students))
-    _farewell(console, request, report, list(students.values()), program)
+    _farewell(console, request, report, page, list(students.values()), program)
     if broken:
         traceback.print_exception(broken)
         _say(console, "The search broke off by a fault of its own; what is done is kept.")
@@ -181,6 +184,23 @@ def _attach(
             register = ""
 
 
+def _write_report(console: Console, request: SearchRequest) -> Path | None:
+    """The report beside the trials; what goes wrong there is told, and is no fault of the search.
+
+    The journal is whole by now, so the page needs no server.
+    """
+    from kdtune.report.page import FILE, report_page
+
+    page = request.folder / FILE
+    try:
+        page.write_text(report_page(read_journal(request.folder), folder=request.folder), "utf-8")
+    except Exception as error:  # All numbers are kept; the page can be made again.
+        again = f"kdtune report {shlex.quote(str(request.folder))}"
+        _say(console, f"The report was not written ({type(error).__name__}: {error}); try: {again}")
+        return None
+    return page
+
+
 def _show(
     console: Console, request: SearchRequest, result: SearchResult, arms: Sequence[ArmResult]
 ) -> None:
@@ -204,6 +224,7 @@ def _farewell(
     console: Console,
     request: SearchRequest,
     report: SinkReport,
+    page: Path | None,
     students: Sequence[Path],
     program: str,
 ) -> None:
@@ -211,6 +232,8 @@ def _farewell(
     if not report.complete:
         console.print(str(report), markup=False, style="yellow")
     _say(console, f"Results:   {request.folder}")
+    if page:
+        _say(console, f"Report:    {page}")
     if students:
         _say(console, f"Students:  {shlex.join([program, 'export', str(students[0])])}")
     if students and request.register_as:

@@ -54,7 +54,7 @@ def log_student(
     folder: Path,
     name: str,
     register: str = "",
-) -> None:
+) -> bool:
     """Log a saved student as a model of its run; what is there already is not made again.
 
     Args:
@@ -65,6 +65,9 @@ def log_student(
         name: Of the model within the run; without ``/ : . % " '``.
         register: Name in the model registry under which this becomes the next version; empty for
             none.
+
+    Returns:
+        Whether anything was missing.
 
     Raises:
         FileNotFoundError: If the folder holds no student.
@@ -80,14 +83,16 @@ def log_student(
             params=canonical_params(_params(card)),
             model_type="student",
         )
-    if str(model.status) != "READY":
+    missing = str(model.status) != "READY"
+    if missing:
         with tempfile.TemporaryDirectory() as draft:
             _write(Path(draft), folder, card, model)
             client.log_model_artifacts(model.model_id, str(Path(draft) / "model"))
         client.finalize_logged_model(model.model_id, "READY")
-    _link(client, run_id, model.model_id)
+    missing |= _link(client, run_id, model.model_id)
     if register:
-        _register(client, model, run_id, register)
+        missing |= _register(client, model, run_id, register)
+    return missing
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -161,16 +166,18 @@ def _public_version(package: str) -> str:
     return metadata.version(package).partition("+")[0]
 
 
-def _link(client: "MlflowClient", run_id: str, model_id: str) -> None:
+def _link(client: "MlflowClient", run_id: str, model_id: str) -> bool:
     """Name the model among the outputs of its run, which is where the UI looks."""
     from mlflow.entities import LoggedModelOutput
 
     outputs = client.get_run(run_id).outputs
-    if model_id not in {each.model_id for each in (outputs.model_outputs if outputs else ())}:
+    missing = model_id not in {each.model_id for each in (outputs.model_outputs if outputs else ())}
+    if missing:
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    return missing
 
 
-def _register(client: "MlflowClient", model: "LoggedModel", run_id: str, register: str) -> None:
+def _register(client: "MlflowClient", model: "LoggedModel", run_id: str, register: str) -> bool:
     """Make the model a version of a registered one, and name that version at the model."""
     from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
@@ -191,8 +198,10 @@ def _register(client: "MlflowClient", model: "LoggedModel", run_id: str, registe
     known = json.loads(
         client.get_logged_model(model.model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]")
     )
-    if all(
+    missing = all(
         (each["name"], str(each["version"])) != (register, str(version.version)) for each in known
-    ):
+    )
+    if missing:
         known.append({"name": register, "version": version.version})
         client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(known)})
+    return missing

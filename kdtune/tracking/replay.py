@@ -22,6 +22,7 @@ def replay(
     experiment: str,
     search_id: str,
     base: Path,
+    nested: bool = True,
     progress: Progress | None = None,
 ) -> SinkReport:
     """Bring MLflow to what ``events`` tell of a search; the search may still be running.
@@ -35,6 +36,7 @@ def replay(
         experiment: Name of the experiment; made if there is none.
         search_id: Tells the runs of the search from all others.
         base: Folder of the search: relative paths of files begin there.
+        nested: Whether runs are children of the search's own; MLflow's list of runs folds them in.
         progress: Is told how many runs are dealt with, of how many.
 
     Returns:
@@ -43,7 +45,7 @@ def replay(
     folder = base / FOLDER
     turns = Turns(folder if folder.is_dir() else None)
     server = Server(tracking_uri, experiment)
-    writer = Writer(server, search_id=search_id, base=base, turns=turns, lookup=True)
+    writer = Writer(server, search_id=search_id, base=base, turns=turns, lookup=True, nested=nested)
     writer.take(events)
     for attempt in range(TRIES):
         time.sleep(PAUSE_S * attempt)

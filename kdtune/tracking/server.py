@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kdtune.tracking.buffer import RUNNING, Entry, FoundRun, Parcel
 from kdtune.tracking.events import PARENT, Attached, DatasetUse
 from kdtune.tracking.location import artifact_folder, first_use
+from kdtune.tracking.view import experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,11 +42,11 @@ REFUSALS = {
 """MLflow's codes for answers that asking again does not change."""
 SEARCH_TAG, KEY_TAG = "kdtune.search", "kdtune.key"
 """Tags of every run: the search it belongs to, and its name there."""
+PARENT_KEY = "search"
+"""What the second one says of the search's own run."""
 PARENT_TAG = "mlflow.parentRunId"
 CONTEXT_TAG = "mlflow.data.context"
 PAGE = 1000
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Tells the UI that these are training runs, not traces of language models."""
 
 
 class Refused(Exception):
@@ -104,7 +105,7 @@ class Server:
         if found is None:
             folder = artifact_folder(self.tracking_uri)
             try:
-                made = client.create_experiment(self.experiment, folder, tags=EXPERIMENT_TAGS)
+                made = client.create_experiment(self.experiment, folder, tags=experiment_tags())
                 return str(made)
             except MlflowException as error:
                 found = client.get_experiment_by_name(self.experiment)
@@ -168,8 +169,11 @@ class Server:
             ],
         )
 
-    def attach(self, run_id: str, event: Attached, path: Path) -> None:
+    def attach(self, run_id: str, event: Attached, path: Path) -> bool:
         """Write a file or folder to a run's artifacts, or a saved student as its model.
+
+        Returns:
+            Whether anything of it was missing; files are written in any case.
 
         Raises:
             FileNotFoundError: If there is nothing at ``path``.
@@ -180,7 +184,7 @@ class Server:
         if event.kind == "model":
             from kdtune.tracking.models import log_student
 
-            log_student(
+            return log_student(
                 self.client,
                 experiment_id=self.experiment_id,
                 run_id=run_id,
@@ -188,15 +192,16 @@ class Server:
                 name=event.place,
                 register=event.register,
             )
-        elif path.is_dir():
+        if path.is_dir():
             self.client.log_artifacts(run_id, str(path), place)
         else:
             self.client.log_artifact(run_id, str(path), place)
+        return True
 
     def has(self, run_id: str, event: Attached, path: Path) -> bool:
         """Whether a run has a file, or all those of a folder, byte for byte.
 
-        Never so for a model: :func:`log_student` itself writes no more than is missing.
+        Of a model that is not known before :meth:`attach`.
         """
         if event.kind == "model" or not path.exists():
             return False
@@ -227,8 +232,9 @@ class Server:
 
 def run_key(run: "Run") -> str:
     """The key of a run within its search; MLflow's id for one that was made by other means."""
-    tags = run.data.tags
-    return str(tags.get(KEY_TAG, run.info.run_id)) if PARENT_TAG in tags else PARENT
+    key = run.data.tags.get(KEY_TAG, run.info.run_id)
+    nested = PARENT_TAG in run.data.tags
+    return PARENT if key == PARENT_KEY and not nested else str(key)
 
 
 def _found(run: "Run") -> FoundRun:

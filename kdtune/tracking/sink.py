@@ -49,8 +49,8 @@ LASTING = (
 """What a pickled sink consists of."""
 KINDS = ("artifact", "model")
 CLOSE_TIMEOUT_S = 30.0
-ROOM, ROOM_BESIDE_A_JOURNAL = 200_000, 20_000
-"""Events kept in memory for a server that does not answer: some 2 KB each."""
+ROOM, ROOM_BESIDE_A_JOURNAL = 2_000_000, 200_000
+"""Records kept in memory for a server that does not answer: some 200 bytes each."""
 
 
 class MLflowSink:
@@ -303,7 +303,7 @@ class MLflowSink:
                         name=self._run_name,
                         params=self._params,
                         tags={**self._identity(), **version_tags(), **self._tags},
-                        time_ms=_now_ms(),
+                        time_ms=event.time_ms,
                         inputs=self._inputs,
                     )
                 )

@@ -27,7 +27,7 @@ class Worker:
 
     Args:
         writer: Used by nobody else.
-        room: How many events are kept; more are dropped, and counted.
+        room: How many records are kept for a server that fails; more are dropped, and counted.
     """
 
     def __init__(self, writer: Writer, *, room: int) -> None:
@@ -95,7 +95,7 @@ class Worker:
             tries += closing
             with self._changed:
                 self._busy = False
-                self._waiting = 0 if written else self._waiting + len(events)
+                self._waiting = self.writer.waiting
                 self._changed.notify_all()
                 if closing and not self._queue and (written or tries >= CLOSING_TRIES):
                     return

@@ -5,15 +5,17 @@ write that is repeated after a failure neither loses nor doubles anything. A run
 process made is compared with what waits, value by value, and gets only what it lacks.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from kdtune.tracking.buffer import Buffer, FoundRun
 from kdtune.tracking.events import PARENT, Attached, Event
-from kdtune.tracking.journal import read_segments
+from kdtune.tracking.journal import JournalDamaged, read_segments
 from kdtune.tracking.location import without_credentials
 from kdtune.tracking.server import (
     KEY_TAG,
+    PARENT_KEY,
     PARENT_TAG,
     SEARCH_TAG,
     Refused,
@@ -38,6 +40,7 @@ class Writer:
         turns: Taken for each run that is written.
         lookup: Whether an earlier process may have made the runs already.
         earlier: Segments of the journal that it left, to be written first.
+        nested: Whether runs are children of the search's own.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Writer:
         turns: Turns,
         lookup: bool,
         earlier: Sequence[Path] = (),
+        nested: bool = True,
     ) -> None:
         self.server = server
         self.written = 0
@@ -63,6 +67,7 @@ class Writer:
         self._found: Mapping[str, FoundRun] | None = None if lookup else {}
         self._had_files: set[str] = set()
         self._earlier = earlier
+        self._nested = nested
 
     def take(self, events: Iterable[Event]) -> None:
         """Sort events into their runs' buffers, in order."""
@@ -71,11 +76,16 @@ class Writer:
 
     def _left_by_others(self) -> Sequence[Event]:
         files, self._earlier = self._earlier, ()
+        if not files:
+            return ()
         try:
-            return read_segments(files).events if files else ()
+            found = read_segments(files)
         except (OSError, ValueError) as error:
             self.note(error)
             return ()
+        for damage in found.damage:
+            self.note(JournalDamaged(damage))
+        return found.events
 
     @property
     def waiting(self) -> int:
@@ -122,27 +132,38 @@ class Writer:
                 if progress:
                     progress(number, total)
             # Last, as a file that is slow or fails should hold up no value.
-            for key, buffer in list(self._pending.items()):
-                self._write_files(key, buffer.attached)
+            for key in list(self._pending):
+                with self._turn(key):
+                    self._write_files(key, self._pending[key].attached)
                 del self._pending[key]
 
     def _write_or_give_up(self, key: str) -> None:
         buffer = self._pending[key]
         try:
-            with self._turns.take() as others_wrote:
-                if others_wrote:
-                    self._found = None
+            with self._turn(key):
                 self._write_run(key, buffer)
         except Exception as error:
             if not is_refusal(error):
-                # The answer that never came may have been "made": look before making it again.
-                self._found = None
-                if key != PARENT:  # The others first, next time.
-                    self._pending[key] = self._pending.pop(key)
                 raise
             self.note(error)
             self.given_up += len(buffer)
             self._pending[key] = Buffer()
+
+    @contextmanager
+    def _turn(self, key: str) -> Iterator[None]:
+        """Inside, a run may be written; a failure puts it behind the others for the next time."""
+        try:
+            with self._turns.take() as others_wrote:
+                if others_wrote:
+                    self._found = None
+                    self._had_files.update(self.run_ids)
+                yield
+        except Exception:
+            # The answer that never came may have been "made": look before making it again.
+            self._found = None
+            if key != PARENT:
+                self._pending[key] = self._pending.pop(key)
+            raise
 
     def _write_run(self, key: str, buffer: Buffer) -> None:
         run_id = self._open(key, buffer)
@@ -178,8 +199,8 @@ class Writer:
         started = buffer.started
         if not started:
             raise Refused(f"run '{key}' got values but was never started; call start_run first")
-        marks = {SEARCH_TAG: self._search_id, KEY_TAG: key or "search"}
-        if key != PARENT:
+        marks = {SEARCH_TAG: self._search_id, KEY_TAG: key or PARENT_KEY}
+        if key != PARENT and self._nested:
             if PARENT not in self.run_ids:
                 raise Refused(f"run '{key}' has no parent: the run of the search was refused")
             marks[PARENT_TAG] = self.run_ids[PARENT]
@@ -196,11 +217,10 @@ class Writer:
             event, run_id = attached[0], self.run_ids[key]
             path = self._base / event.path
             try:
-                if key in self._had_files and self.server.has(run_id, event, path):
-                    self.present += 1
-                else:
-                    self.server.attach(run_id, event, path)
-                    self.written += 1
+                there = key in self._had_files and self.server.has(run_id, event, path)
+                missing = not there and self.server.attach(run_id, event, path)
+                self.written += missing
+                self.present += not missing
             except Exception as error:
                 if not (is_refusal(error) or isinstance(error, FileNotFoundError)):
                     raise

@@ -55,8 +55,8 @@ def whole() -> str:
 
 def test_a_whole_search_has_every_section_that_it_can_fill(whole: str) -> None:
     assert Page(whole).sections == [
-        *("summary", "finalists", "leaderboard", "learning-curves", "settings", "cost"),
-        *("recipe", "reproduce"),
+        *("summary", "finalists", "leaderboard", "learning-curves", "settings"),
+        *("what-mattered", "early-cuts", "cost", "recipe", "reproduce"),
     ]
 
 
@@ -88,7 +88,7 @@ def test_no_chart_can_be_sent_away(whole: str) -> None:
 
 def test_charts_say_in_words_what_they_show(whole: str) -> None:
     charts = Page(whole).all("div", role="img")
-    assert len(charts) == 4
+    assert len(charts) == 5
     told = " ".join(str(chart["aria-label"]) for chart in charts)
     assert "finalist 2 95.32 ± 0.61 (4)" in told
     assert "Cut: 2 at epoch 2." in told

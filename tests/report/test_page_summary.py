@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 from recorded import Recorded, rising, whole_search
 
+from kdtune.compare.effects import effects
 from kdtune.report.page.answer import Difference, difference, recommended
 from kdtune.report.page.cost import cost
 from kdtune.report.page.facts import Facts
@@ -15,7 +16,7 @@ from kdtune.report.page.summary import summary
 def told(made: Recorded) -> str:
     """The summary as one text, with plain spaces."""
     facts = Facts.of(made.record())
-    found = summary(facts, cost(facts), beside_papers(facts))
+    found = summary(facts, cost(facts), beside_papers(facts), effects([facts.record]))
     return "\n".join(f"{each.lead} {each.text}" for each in found).replace("\u00a0", " ")
 
 

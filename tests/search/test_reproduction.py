@@ -80,7 +80,7 @@ def test_a_dry_run_shows_runs_epochs_and_hours_without_the_data(
         (["cho2019:T6", "--set", "train.lrr=1"], "did you mean 'train.lr'"),
         (["cho2019:T9"], "fine-tunes students of ImageNet"),
         (["cho2019:T6", "--cells", "5"], "needs a data root"),
-        (["cho2019:T6", "--cells", "5", *DIGITS, "--name", "a/b"], "name"),
+        (["cho2019:T6", "--cells", "5", *DIGITS, "--name", "a/b"], "--name must be letters"),
         (["cho2019:T6", "--cells", "5", *DIGITS, "--epochs-scale", "0.001"], "--epochs-scale"),
     ],
 )
@@ -177,6 +177,7 @@ class TestOnDigits:
         words = ("--cells", CELLS, "--seeds", "5", "--name", "cut", "--experiment", "cut")
         result = reproduce("sarfraz2020:T5", *words, *DIGITS, "--storage", str(storage))
         assert result.exit_code == 128 + signal.SIGTERM
+        assert "Stopped by SIGTERM. What is done is kept" in one_line(result.output)
         outcomes = [row["outcome"] for row in rows(storage / "cut", "runs")]
         assert 2 <= outcomes.count("finished") < 15
         assert rows(storage / "cut", "comparison")

@@ -32,8 +32,11 @@ def killed_after(lines: int, function: str, *words: object) -> int:
     return int([line for line in said if line.endswith(b"\n")][-1])
 
 
-def log(uri: str, folder: str, experiment: str) -> None:
-    """Log trials for ever, and say after each how many epochs there were."""
+def log(uri: str, folder: str, experiment: str, flush_s: str = "0") -> None:
+    """Log trials for ever, and say after each how many epochs there were.
+
+    After ten of them at most ``flush_s`` seconds are spent on writing.
+    """
     sink = MLflowSink(
         tracking_uri=uri, experiment=experiment, run_name="search", journal=Path(folder, "journal")
     )
@@ -41,6 +44,8 @@ def log(uri: str, folder: str, experiment: str) -> None:
     for number in range(100_000):
         start_trial(sink, number, epochs=4)
         logged += 5
+        if number == 9:
+            sink.flush(float(flush_s))
         os.write(1, f"{logged}\n".encode())
         time.sleep(0.02)
 

@@ -112,7 +112,7 @@ def test_a_segment_that_was_ended_is_never_written_again(tmp_path: Path) -> None
 def test_whatever_is_cut_off_the_end_leaves_what_is_before(tmp_path: Path, ended: bool) -> None:
     data = written(tmp_path).read_bytes()
     data = data if ended else data[:-8]
-    for size in range(len(data) + 1):
+    for size in (*range(0, len(data), 5), len(data)):
         items = [item for item in _items(data[:size]) if not isinstance(item, Header)]
         assert items == EVENTS[: len(items)]
     assert items == EVENTS
@@ -183,7 +183,7 @@ def test_what_the_disk_refuses_leaves_the_journal_whole(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_all_that_it_logged(tmp_path: Path) -> None:
-    logged = killed_after(100, "log", "http://127.0.0.1:9", tmp_path, "e")
+    logged = killed_after(30, "log", "http://127.0.0.1:9", tmp_path, "e")
     found = read_journal(tmp_path)
     assert sum(len(run.history["train/m0"]) for run in found.runs) >= logged
     assert read_contents(tmp_path).damage == []

@@ -1,5 +1,6 @@
 """What a sink writes, read back from a real SQLite store."""
 
+import json
 import math
 import os
 import pickle
@@ -174,6 +175,17 @@ def test_the_users_own_mlflow_settings_are_left_alone(
     assert (mlflow.get_tracking_uri(), dict(os.environ)) == before
     assert list(tmp_path.iterdir()) == []
     assert "mlartifacts" in runs_of()["trial"].info.artifact_uri
+
+
+def test_a_new_experiment_has_a_view_of_the_results(make_sink: MakeSink) -> None:
+    sink = make_sink()
+    sink.start_run("a", name="trial", params={}, tags={})
+    sink.close(TIMEOUT_S)
+    client = mlflow.MlflowClient(tracking_uri=sink.tracking_uri)
+    found = client.get_experiment_by_name(sink.experiment)
+    assert found is not None
+    view = json.loads(found.tags["mlflow.sharedViewState.kdtune"])
+    assert "metrics.`test/accuracy`" in json.loads(view["state"])["selectedColumns"]
 
 
 def test_first_use_is_silent(

@@ -155,8 +155,8 @@ def test_a_sync_while_the_search_goes_on_makes_no_run_twice(
 def test_a_search_that_was_killed_is_completed_without_repetition(
     tracking_uri: str, nowhere: str, tmp_path: Path, server: str
 ) -> None:
-    uri = tracking_uri if server == "there" else nowhere
-    last = killed_after(150, "log", uri, tmp_path, f"killed, {server}")
+    uri, flush_s = (tracking_uri, TIMEOUT_S) if server == "there" else (nowhere, 0)
+    last = killed_after(40, "log", uri, tmp_path, f"killed, {server}", flush_s)
     journal = read_journal(tmp_path)
     logged = sum(len(run.history["train/m0"]) for run in journal.runs)
     assert logged >= last

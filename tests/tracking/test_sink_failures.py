@@ -15,7 +15,7 @@ from mlflow.entities import Run
 
 from kdtune.tracking import MLflowSink, default_tracking_uri
 from kdtune.tracking.buffer import Entry, FoundRun, Parcel
-from kdtune.tracking.events import Measured, Started
+from kdtune.tracking.events import Attached, Measured, Started
 from kdtune.tracking.location import first_use, sqlite_file
 from kdtune.tracking.turns import Turns
 from kdtune.tracking.worker import Worker
@@ -168,6 +168,9 @@ class FakeServer:
 
     def set_status(self, run_id: str, status: str, time_ms: int | None) -> None: ...
 
+    def attach(self, run_id: str, event: Attached, path: Path) -> bool:
+        raise OSError("no store")
+
 
 @pytest.fixture
 def server() -> FakeServer:
@@ -236,16 +239,33 @@ def test_memory_is_bounded_and_what_had_no_room_is_counted(
 ) -> None:
     server.failures = 1_000_000
     worker.put(START)
-    for epoch in range(150):
+    for epoch in range(300):
         worker.put(Measured(key="", epoch=epoch, metrics={"m": 1.0, "n": 2.0}, time_ms=epoch))
     worker.put(Started(key="late", name="late", params={"p": "1"}, tags={}, time_ms=1))
     server.failures = 0
     assert worker.flush(20.0)
-    assert worker.left == 2 * (150 - 99) + 2
+    kept = sum(len(parcel.entries) for parcel in server.logged)
+    assert 50 < kept <= 2 * 100
+    assert worker.left == 2 * 300 - kept + 2
     # A run whose start had no room is left to a replay as a whole.
     worker.put(Measured(key="late", epoch=1, metrics={"m": 1.0}, time_ms=1))
-    worker.put(Measured(key="", epoch=200, metrics={"m": 1.0}, time_ms=1))
+    worker.put(Measured(key="", epoch=500, metrics={"m": 1.0}, time_ms=1))
     worker.stop(10.0)
-    assert worker.left == 2 * (150 - 99) + 3
+    assert worker.left == 2 * 300 - kept + 3
     assert (worker.writer.given_up, server.made) == (0, ["search"])
-    assert sum(len(parcel.entries) for parcel in server.logged) == 2 * 99 + 1
+    assert sum(len(parcel.entries) for parcel in server.logged) == kept + 1
+
+
+def test_a_file_that_cannot_be_written_holds_up_no_value(
+    server: FakeServer, worker: Worker, tmp_path: Path
+) -> None:
+    worker.put(START)
+    worker.put(Attached(key="", path=str(tmp_path), kind="artifact", place="", time_ms=1))
+    for epoch in range(120):  # More than there is room for, were they to wait for the file.
+        worker.put(Measured(key="", epoch=epoch, metrics={"m": 1.0}, time_ms=epoch))
+        if epoch % 40 == 39:
+            worker.flush(0.3)
+    worker.stop(10.0)
+    assert sum(len(parcel.entries) for parcel in server.logged) == 120
+    assert worker.writer.waiting + worker.left == 1
+    assert "no store" in worker.writer.first_error

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCREENSHOTS = "KDTUNE_SCREENSHOTS"
 """Names a folder that the tests leave their pictures in."""
 START_S = 60.0
+WAIT_MS = 30_000
 WINDOW = {"width": 1600, "height": 1000}
 
 
@@ -28,6 +29,7 @@ def browser() -> Iterator[Browser]:
         pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        expect.set_options(timeout=WAIT_MS)
         yield browser
         browser.close()
 

@@ -80,10 +80,6 @@ def finalists(facts: Facts) -> Iterator[Block]:
             charts.append(chart(gains, "gains", alt=_gains_told(facts)))
         yield Row(charts)
     yield arms_table(facts)
-    yield Text(
-        "Intervals are Student's t over the differences by seed, each for itself: of several "
-        "finalists, one may leave zero out by chance."
-    )
     if any(len(arm.scores) > 1 for arm in tested):
         yield seeds_table(facts)
 
@@ -103,6 +99,7 @@ def papers(printed: Sequence[Printed]) -> Iterator[Block]:
     """Printed figures of the same student, data and method."""
     if not printed:
         return
+    more = len(printed) - MOST_PRINTED
     yield Listing(
         caption="Printed figures of the same student, data and method, the most alike first",
         columns=[
@@ -110,11 +107,11 @@ def papers(printed: Sequence[Printed]) -> Iterator[Block]:
             "what differs, as far as the paper tells",
         ],
         lines=[_printed(each) for each in printed[:MOST_PRINTED]],
+        notes=(
+            "Differences are in points. A figure of another protocol says little of this search.",
+            *([f"{more} more are left out: see kdtune compare."] if more > 0 else []),
+        ),
     )
-    text = "A figure whose protocol differs says little of this search; differences are in points."
-    if len(printed) > MOST_PRINTED:
-        text += f" {len(printed) - MOST_PRINTED} more are left out: see kdtune compare."
-    yield Text(text)
 
 
 def _printed(each: Printed) -> Line:

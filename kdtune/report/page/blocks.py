@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
+TITLE_PX, LINE_PX = 36, 12
+"""What a chart is lower by without its title; with a legend there, hardly."""
+
+
 @dataclass(frozen=True)
 class Text:
     """A paragraph; ``lead`` is what it begins with, in bold."""
@@ -95,9 +99,13 @@ class Section:
 def chart(figure: "go.Figure", name: str, *, alt: str, note: str = "", wide: bool = False) -> Chart:
     """``figure`` in the page: its title becomes a heading, which wraps and can be read aloud."""
     title = figure.layout.title.text or ""
-    figure.update_layout(
-        title=None, margin={"t": 44 if figure.layout.showlegend is not False else 20}
-    )
+    legend = any(trace.name and trace.showlegend is not False for trace in figure.data)
+    above = figure.layout.margin.t - (LINE_PX if legend else TITLE_PX)
+    figure.update_layout(title=None, margin={"t": above})
     return Chart(
-        title=title, html=Markup(fragment(figure, f"chart-{name}")), alt=alt, note=note, wide=wide
+        title=title,
+        html=Markup(fragment(figure, f"chart-{name}")),
+        alt=alt,
+        note=note,
+        wide=wide,
     )

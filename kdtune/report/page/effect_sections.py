@@ -20,7 +20,7 @@ def what_mattered(importance: Sequence[Importance]) -> Iterator[Block]:
             order = ", ".join(row[0].text for row in sheet.rows)
             alt = f"{sheet.title}. The most important first: {order}."
             yield chart(importance_chart(each), f"importance-{place}", alt=alt)
-            yield from _told(sheet)
+            yield _listing(sheet)
         else:
             yield Text(f"{each.refused[:1].upper()}{each.refused[1:]}.", lead=each.arm)
 
@@ -30,11 +30,11 @@ def interplay(effects: Effects) -> Iterator[Block]:
     told = [each for each in effects.interactions if each.estimates]
     if not told:
         return
-    yield from _told(contrast_sheet(told))
+    yield _listing(contrast_sheet(told))
     for place, each in enumerate(told):
         sheet = cell_sheet(each)
         yield chart(interaction_chart(each), f"interaction-{place}", alt=f"{sheet.title}.")
-        yield from _told(sheet, folded="In figures")
+        yield _listing(sheet, folded="In figures")
 
 
 def early_cuts(honesty: Sequence[Honesty]) -> Iterator[Block]:
@@ -43,14 +43,13 @@ def early_cuts(honesty: Sequence[Honesty]) -> Iterator[Block]:
         if each.rungs:
             sheet = rung_sheet(each)
             yield chart(rung_chart(each), f"rungs-{place}", alt=f"{sheet.title}.")
-            yield from _told(sheet)
+            yield _listing(sheet)
 
 
-def _told(sheet: Sheet, folded: str = "") -> Iterator[Block]:
-    """The table and its notes."""
+def _listing(sheet: Sheet, folded: str = "") -> Listing:
     kinds = ["text" if place in sheet.left else "number" for place in range(len(sheet.headings))]
     kinds[: sheet.lead] = ["head"] * sheet.lead
-    yield Listing(
+    return Listing(
         caption=sheet.title,
         columns=sheet.headings,
         lines=[
@@ -63,5 +62,5 @@ def _told(sheet: Sheet, folded: str = "") -> Iterator[Block]:
             for row in sheet.rows
         ],
         folded=folded,
+        notes=sheet.notes,
     )
-    yield from map(Text, sheet.notes)

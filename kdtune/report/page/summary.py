@@ -217,19 +217,19 @@ def _what_mattered(told: Effects) -> Iterator[Sentence]:
             continue
         clear = list(dict.fromkeys(axis.axis for axis in each.axes if axis.clear))
         when = f"at epoch {each.epoch}" if each.epoch else "at their end"
-        text = f"{_listed(clear)} matter" + ("s" if len(clear) == 1 else "")
-        text = text if clear else "no setting stands out from chance"
+        text = "no setting stands out from chance"
+        if clear:
+            text = f"{_listed(clear)} {'matters' if len(clear) == 1 else 'matter'} beyond chance"
         yield Sentence("What mattered:", f"{text}, over {each.n} trials {when}.")
 
 
 def _early_cuts(told: Effects) -> Iterator[Sentence]:
     """Whether one of the trials that were cut may have won."""
     for each in told.honesty:
-        if each.forecasts:
-            chances = sorted(forecast.chance for forecast in each.forecasts)
-            span = " to ".join(dict.fromkeys(f"{100 * chance:.0f}" for chance in chances))
+        if each.forecast:
             text = f"the chance that one of the {each.cut} trials that were cut would have won is "
-            yield Sentence("Early cuts:", f"{text}{span} %, by what the finished ones tell.")
+            chance = f"{100 * each.forecast.chance:.0f} %"
+            yield Sentence("Early cuts:", f"{text}{chance}, by what the finished ones tell.")
         elif each.cut:
             text = f"{each.finished} trials finished, too few to tell whether cutting misled."
             yield Sentence("Early cuts:", text)

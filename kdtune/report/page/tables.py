@@ -47,6 +47,7 @@ class Listing:
         lines: Its rows.
         sortable: Whether a click on a title sorts it.
         folded: Title under which it is folded away; empty to show it at once.
+        notes: Sentences below it.
     """
 
     kind: ClassVar = "table"
@@ -55,6 +56,7 @@ class Listing:
     lines: Sequence[Line]
     sortable: bool = False
     folded: str = ""
+    notes: Sequence[str] = ()
 
 
 def trials_table(facts: Facts) -> Listing:
@@ -129,6 +131,10 @@ def arms_table(facts: Facts) -> Listing:
         )
     return Listing(
         caption="Each arm over its seeds; differences in percentage points, seed by seed",
+        notes=(
+            "Intervals are Student's t over the differences by seed, each for itself: of several "
+            "finalists, one may leave zero out by chance.",
+        ),
         columns=[
             *("arm", "settings", facts.goal.measure.heading, "test acc. %", "± std", "n"),
             *("vs no teacher", "95 % interval"),

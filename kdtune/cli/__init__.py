@@ -16,7 +16,7 @@ from kdtune.cli import (  # noqa: F401  (register their verbs)
 )
 from kdtune.cli.app import app
 
-__all__ = ["RAY_ENVIRONMENT", "app", "main"]
+__all__ = ["MLFLOW_ENVIRONMENT", "RAY_ENVIRONMENT", "app", "main"]
 
 RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -30,11 +30,16 @@ RAY_ENVIRONMENT = {
 """What Ray reads from the environment alone, set before Ray is imported: quiet, one working
 folder for all, and a missing metric is its trial's affair."""
 
+MLFLOW_ENVIRONMENT = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+"""What MLflow reads from the environment alone: a dead server holds one call up for seconds, not
+minutes, since what is not written is tried again anyway."""
+
 
 def main() -> None:
     """Entry point of the console script."""
-    for key, value in RAY_ENVIRONMENT.items():
+    for key, value in (RAY_ENVIRONMENT | MLFLOW_ENVIRONMENT).items():
         os.environ.setdefault(key, value)
-    # What is not written is tried again; MLflow alone would hang on a dead server for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     app()

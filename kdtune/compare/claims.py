@@ -183,8 +183,8 @@ CLAIMS = (
             f"{GRID} --set arm=kd --set temperature=4 --set alpha=0.9 --set label_smoothing=0 "
             "--set teacher_epochs={epochs} --set teacher.full_epochs={epochs} "
             "--set prune_ratio=0; "
-            "kdtune search joint {networks} --epochs $epochs --seed $seed --trials 8 "
-            f"{GRID} --set arm=scratch --set prune_ratio=0; done; done",
+            "kdtune search joint {data} --student {student} --epochs $epochs --seed $seed "
+            f"--trials 8 {GRID} --set arm=scratch --set prune_ratio=0; done; done",
         ),
     ),
     Claim(

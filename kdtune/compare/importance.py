@@ -42,8 +42,8 @@ FEWEST = 20
 
 RESAMPLES = 60
 TREES, FOREST_SEEDS = 16, 5
-FEWEST_BEST = 5
-"""PED-ANOVA's own advice: at least so many trials among the best."""
+BEST = 10
+"""Trials that PED-ANOVA sets against all; with its own tenth of 20 to 100 it would have 2 to 10."""
 
 LEVELS = 6
 """Numbers with at least so many values are a range; with fewer, choices."""
@@ -202,7 +202,7 @@ def _measured(
         noise = max(beside[copy] for copy in copies)
         for axis in axes:
             drawn[axis].append(again[axis])
-            wins[axis] += beside[axis] > noise
+            wins[axis] += int(beside[axis] > noise)
     low, high = (
         dict(zip(axes, np.percentile([drawn[axis] for axis in axes], p, axis=1), strict=True))
         for p in INTERVAL
@@ -250,8 +250,7 @@ def _shares(
     )
     evaluator: BaseImportanceEvaluator = FanovaImportanceEvaluator(n_trees=TREES, seed=seed)
     if measure == "PED-ANOVA":
-        best = max(0.1, FEWEST_BEST / len(values))
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=best)
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, BEST / len(values)))
     return get_param_importances(study, evaluator=evaluator)
 
 

@@ -57,7 +57,7 @@ class SinkReport:
     def _remedy(self) -> str:
         if self.folder:
             command = shlex.join(["kdtune", "sync", self.folder])
-            return f"The journal has them: once the server answers, '{command}' writes them"
+            return f"Once the server answers, '{command}' writes what the journal has"
         return (
             "The search's own results are complete; check that the server runs and that its "
             "address is right"

@@ -62,13 +62,13 @@ class Recorded:
         params: Mapping[str, Scalar] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        self._events: list[Event] = []
+        self.events: list[Event] = []
         self._clock = count(1_700_000_000_000, 250)
         self._trials = 0
         self._start(PARENT, name, {**SEARCH, **(params or {})}, {**TAGS, **(tags or {})})
 
     def record(self) -> SearchRecord:
-        return search_record(self._events, experiment="tests", tracking_uri="sqlite:///mlflow.db")
+        return search_record(self.events, experiment="tests", tracking_uri="sqlite:///mlflow.db")
 
     def trial(
         self,
@@ -131,20 +131,20 @@ class Recorded:
         """The search is over."""
         now = next(self._clock)
         named = {f"search/{name}": value for name, value in metrics.items()}
-        self._events.append(Measured(key=PARENT, epoch=0, metrics=named, time_ms=now))
+        self.events.append(Measured(key=PARENT, epoch=0, metrics=named, time_ms=now))
         tags = {"outcome": outcome}
-        self._events.append(Ended(key=PARENT, outcome=outcome, tags=tags, time_ms=now))
+        self.events.append(Ended(key=PARENT, outcome=outcome, tags=tags, time_ms=now))
         return self
 
     def tag(self, number: int, **tags: str) -> None:
         """Tags that a trial gets later."""
-        self._events.append(Tagged(key=f"t{number}", tags=tags, time_ms=next(self._clock)))
+        self.events.append(Tagged(key=f"t{number}", tags=tags, time_ms=next(self._clock)))
 
     def _start(
         self, key: str, name: str, params: Mapping[str, Scalar], tags: Mapping[str, str]
     ) -> None:
         now, texts = next(self._clock), canonical_params(params)
-        self._events.append(Started(key=key, name=name, params=texts, tags=tags, time_ms=now))
+        self.events.append(Started(key=key, name=name, params=texts, tags=tags, time_ms=now))
 
     def _run(
         self,
@@ -162,11 +162,11 @@ class Recorded:
             if epoch == len(values):
                 metrics |= last
             now = next(self._clock)
-            self._events.append(Measured(key=key, epoch=epoch, metrics=metrics, time_ms=now))
+            self.events.append(Measured(key=key, epoch=epoch, metrics=metrics, time_ms=now))
         error = {"error": "Traceback\nRuntimeError: out of luck"} if outcome == "failed" else {}
         if outcome != "running":
             now, ended = next(self._clock), {"outcome": outcome, **error}
-            self._events.append(Ended(key=key, outcome=outcome, tags=ended, time_ms=now))
+            self.events.append(Ended(key=key, outcome=outcome, tags=ended, time_ms=now))
 
 
 def rising(last: float, epochs: int = EPOCHS) -> Iterator[float]:

@@ -55,7 +55,7 @@ def whole() -> str:
 
 def test_a_whole_search_has_every_section_that_it_can_fill(whole: str) -> None:
     assert Page(whole).sections == [
-        *("summary", "finalists", "leaderboard", "learning-curves", "settings"),
+        *("summary", "finalists", "leaderboard", "curves", "settings"),
         *("what-mattered", "early-cuts", "cost", "recipe", "reproduce"),
     ]
 
@@ -164,7 +164,7 @@ def test_a_single_trial_is_enough() -> None:
     made.trial(*rising(0.9))
     found = page(made.end())
     assert "none was asked for" in found.words
-    assert "learning-curves" in found.sections
+    assert "curves" in found.sections
     assert "settings" not in found.sections  # One line through all axes tells nothing.
     assert "recipe" in found.sections
 

@@ -11,7 +11,7 @@ from mlflow_server import MLflowServer
 from searching import WHOLE, one_line, search
 from typer.testing import CliRunner
 
-from kdtune.cli import app
+from kdtune.cli import MLFLOW_ENVIRONMENT, app
 from kdtune.tracking import read_events
 from kdtune.tracking.events import Measured
 
@@ -22,7 +22,8 @@ WATCHED_S = 200.0
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MLflowServer]:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # as the console script sets it
+    for key, value in MLFLOW_ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
     (tmp_path / "server").mkdir()
     server = MLflowServer(tmp_path / "server")
     server.start()

@@ -10,6 +10,7 @@ from journal_in_mlflow import assert_the_same, inputs_of, sync, writes_nothing
 from mlflow_server import MLflowServer
 from scenes import TRAIN, log_search, start_trial
 
+from kdtune.cli import MLFLOW_ENVIRONMENT
 from kdtune.tracking import MLflowSink, read_runs
 
 TIMEOUT_S = 60.0
@@ -24,9 +25,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflowServer]:
 
 
 @pytest.fixture(autouse=True)
-def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the console script has it: by default MLflow tries a dead server for minutes."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+def _as_the_console_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in MLFLOW_ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
 
 
 @pytest.fixture

@@ -1,20 +1,29 @@
 """The sections on what the trials tell beside their winner: what mattered, what early cuts cost."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from kdtune.compare.effects import Effects
 from kdtune.compare.honesty import Honesty
-from kdtune.compare.importance import Importance
 from kdtune.report.comparison_sheets import Sheet
 from kdtune.report.effect_charts import importance_chart, interaction_chart, rung_chart
 from kdtune.report.effect_sheets import cell_sheet, contrast_sheet, importance_sheet, rung_sheet
-from kdtune.report.page.blocks import Block, Text, chart
+from kdtune.report.page.blocks import Block, Code, Text, chart
+from kdtune.report.page.facts import Facts
 from kdtune.report.page.tables import Cell, Line, Listing
 
+MOST_FOR_IMPORTANCE = 200
+"""Trials: with more, the many forests of the importances would take minutes."""
 
-def what_mattered(importance: Sequence[Importance]) -> Iterator[Block]:
+
+def what_mattered(facts: Facts, told: Effects) -> Iterator[Block]:
     """The importance of the axes, over all trials and arm by arm."""
-    for place, each in enumerate(importance):
+    if len(facts.trials) > MOST_FOR_IMPORTANCE:
+        yield Text("Importances of so many trials take minutes, and are told by:")
+        yield Code(
+            "the command that tells them", shlex.join(["kdtune", "effects", facts.record.name])
+        )
+    for place, each in enumerate(told.importance):
         if each.axes:
             sheet = importance_sheet(each)
             order = ", ".join(row[0].text for row in sheet.rows)

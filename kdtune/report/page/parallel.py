@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kdtune.contracts import Scalar
 from kdtune.report.chart_style import SEQUENTIAL, styled
 from kdtune.report.page.charts import add_highlight, axis_title
-from kdtune.report.page.facts import Facts
+from kdtune.report.page.facts import Facts, Trial
 from kdtune.report.settings import MISSING, describe, shown
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def parallel_chart(facts: Facts) -> "go.Figure | None":
     import plotly.graph_objects as go
 
     trials = [trial for trial in facts.trials if trial.row.value is not None]
-    keys = facts.keys[:MOST_AXES]
+    keys = [key for key in facts.keys if _common(key, trials)][:MOST_AXES]
     if len(trials) < 2 or not keys:
         return None
     values = [facts.goal.measure.scale * float(trial.row.value or 0.0) for trial in trials]
@@ -78,6 +78,11 @@ def parallel_chart(facts: Facts) -> "go.Figure | None":
     _colour_bar(figure, scale, low, high)
     styled(figure, title="All trials: their settings and what they scored")
     return figure.update_layout(margin={"l": 20, "b": 8})
+
+
+def _common(key: str, trials: Sequence[Trial]) -> bool:
+    """Whether at least half of the trials have a setting; those of few arms tell little here."""
+    return 2 * sum(trial.row.config.get(key) is not None for trial in trials) >= len(trials)
 
 
 def axis(key: str, values: Sequence[Scalar]) -> Axis:

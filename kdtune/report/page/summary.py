@@ -235,6 +235,10 @@ def _early_cuts(told: Effects) -> Iterator[Sentence]:
             yield Sentence("Early cuts:", text)
 
 
+def _rounded(chance: float) -> str:
+    return "less than 1 %" if chance < 0.01 else f"{100 * chance:.0f} %"
+
+
 def _caution(facts: Facts, best: Arm | None) -> Iterator[Sentence]:
     found = []
     if best and len(best.scores) < FEW:

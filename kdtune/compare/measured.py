@@ -44,11 +44,12 @@ def measured_results(runs: Iterable[RunRecord], metric: str = "test/accuracy") -
     the metric has ``n = 0`` and a mean that is not a number: it was tried, and that is said.
 
     Args:
-        runs: Of any kind and source; those that are not of :data:`KINDS`, and printed figures that
-            were imported as runs, are passed over; so is a kind of run that never has the metric.
+        runs: Of any kind and source; those that are not of :data:`KINDS`, parents of others and
+            printed figures that were imported as runs are passed over; so is a kind of run that
+            never has the metric.
         metric: Canonical name; its latest value counts.
     """
-    own = [run for run in runs if run.kind in KINDS and run.tags.get("source") != "reported"]
+    own = [run for run in runs if run.kind in KINDS and run.key and not _printed(run)]
     kinds = {run.kind for run in own if _finite(run.value(metric))}
     groups: dict[frozenset[tuple[str, str]], list[RunRecord]] = {}
     for run in own:
@@ -56,6 +57,10 @@ def measured_results(runs: Iterable[RunRecord], metric: str = "test/accuracy") -
             groups.setdefault(_configuration(run), []).append(run)
     several = len({run.tags.get("search") for group in groups.values() for run in group}) > 1
     return [_result(group, metric, several=several) for group in groups.values()]
+
+
+def _printed(run: RunRecord) -> bool:
+    return run.tags.get("source") == "reported"
 
 
 def higher_is_better(metric: str) -> bool | None:

@@ -1,10 +1,10 @@
 """Cells as printed beside what was measured for them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdtune.compare import Result, measured_results, reported_results
+from kdtune.compare.beside import combined_spread
 from kdtune.compare.comparable import COLUMN_KEYS, Difference, alike, differences
 from kdtune.contracts import Scalar
 from kdtune.papers import UNSTATED, Figure, canonical_metric, figures, other_conditions
@@ -35,9 +35,8 @@ class Reproduced:
 
     @property
     def spread(self) -> float | None:
-        """Root of the sum of both squared deviations; None where either has none."""
-        stds = (self.measured.std, self.printed.std)
-        return None if None in stds else math.hypot(*(std or 0.0 for std in stds))
+        """See :func:`kdtune.compare.beside.combined_spread`."""
+        return combined_spread(self.measured, self.printed)
 
     @property
     def within(self) -> bool | None:

@@ -86,6 +86,14 @@ def test_a_clear_gain_is_called_one() -> None:
     assert "are few" not in text
 
 
+def test_a_gain_is_set_against_the_teacher_of_the_recipe_itself() -> None:
+    made = Recorded()
+    made.final("finalist 1", [0.93, 0.94, 0.93], val=0.8, teacher_scores=0.97, teacher_epochs=14)
+    made.final("finalist 2", [0.94, 0.95, 0.94], val=0.9, teacher_scores=0.99)
+    made.final("no teacher", [0.89, 0.90, 0.89], kind="baseline")
+    assert "That is 52 % of the way to its teacher's 99.00 %." in told(made)
+
+
 def test_overlapping_seeds_are_no_gain() -> None:
     text = compared([0.95, 0.90, 0.93], [0.94, 0.92, 0.90])
     assert "includes zero: 3 seeds do not show that the teacher helps." in text

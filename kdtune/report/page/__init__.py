@@ -36,8 +36,8 @@ def report_page(record: SearchRecord, *, folder: Path | None = None) -> str:
         about=_about(facts),
         sections=sections(facts, folder),
         version=kdtune.__version__,
-        style=Markup((here / "page.css").read_text()),
-        behaviour=Markup((here / "page.js").read_text()),
+        style=Markup((here / "page.css").read_text(encoding="utf-8")),
+        behaviour=Markup((here / "page.js").read_text(encoding="utf-8")),
         library=Markup(script()),
     )
 

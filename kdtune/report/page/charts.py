@@ -49,15 +49,16 @@ def score_chart(facts: Facts) -> "go.Figure":
             hovertext=[f"{name}: {arm.summary} %<br>{escape(in_a_line(arm.config))}"],
             hoverinfo="text",
         )
-    if facts.teacher is not None:
+    teacher = best.teacher if best else None
+    if teacher is not None:
         figure.add_vline(
-            x=100 * facts.teacher,
+            x=100 * teacher,
             line={"dash": "dash", "color": QUIET, "width": 1.5},
-            annotation={"text": "teacher", "xanchor": "right", "font": {"color": "#555"}},
+            annotation={"text": "its teacher", "xanchor": "right", "font": {"color": "#555"}},
         )
     _rows(figure, len(arms))
     scores = [score for arm in arms for score in arm.scores.values()]
-    low, high = min(scores), max([*scores, facts.teacher or 0.0])
+    low, high = min(scores), max([*scores, teacher or 0.0])
     room = 0.08 * (high - low) or 0.01
     figure.update_xaxes(range=[100 * (low - room), 100 * (high + room)])
     return styled(

@@ -55,6 +55,7 @@ class Arm:
         config: Its flat configuration, without what differs between its runs.
         scores: Test accuracy by seed, shares in [0, 1].
         chosen_by: The first objective by seed.
+        teacher: Test accuracy of its teacher; None if it has none, or that is not told.
         runs: How many runs it has, failed ones included.
         same_as: The arm whose runs these are, if not its own.
     """
@@ -64,6 +65,7 @@ class Arm:
     config: Mapping[str, Scalar]
     scores: Mapping[int, float]
     chosen_by: Mapping[int, float]
+    teacher: float | None
     runs: int
     same_as: str = ""
 
@@ -171,6 +173,7 @@ class Facts:
             config=recipe(typed(runs[0].params)),
             scores=_by_seed(runs, TEST),
             chosen_by=_by_seed(runs, self.goal.metric),
+            teacher=next(iter(_by_seed(runs, "teacher/test_accuracy").values()), None),
             runs=len(runs),
             same_as=same_as,
         )
@@ -187,13 +190,6 @@ class Facts:
     def no_teacher(self) -> Arm | None:
         """The student on labels alone, if it was tested."""
         return self.arm(BASELINE)
-
-    @cached_property
-    def teacher(self) -> float | None:
-        """Test accuracy of the finalists' teacher; None if untold."""
-        runs = self.record.of_kind("finalist", "baseline")
-        values = (run.value("teacher/test_accuracy") for run in runs)
-        return next((value for value in values if value is not None), None)
 
 
 def recipe(config: Mapping[str, Scalar]) -> dict[str, Scalar]:

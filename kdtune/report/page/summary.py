@@ -86,12 +86,12 @@ def _against_no_teacher(facts: Facts, best: Arm) -> Iterator[Sentence]:
         what = "the student without a teacher (augmented and pruned as finalist 1)"
     text = f"{points(gain.mean)} points against {what}, which scores {_score(base)}. "
     text += _certainty(gain, better="the teacher helps", worse="the teacher hurts")
-    if gain.clear and gain.mean > 0 and facts.teacher:
+    if gain.clear and gain.mean > 0 and best.teacher:
         assert base.summary
-        gap = facts.teacher - base.summary.mean
+        gap = best.teacher - base.summary.mean
         if gap > gain.mean:
             share = f"{100 * gain.mean / gap:.0f} %"
-            text += f" That is {share} of the way to the teacher's {percent(facts.teacher)} %."
+            text += f" That is {share} of the way to its teacher's {percent(best.teacher)} %."
     yield Sentence("No teacher:", text)
 
 

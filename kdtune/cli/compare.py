@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from kdtune.cli.app import PLACES, app, bad_input
+from kdtune.cli.app import app, bad_input
+from kdtune.cli.options import RESULTS, Storage, TrackingUri
 
 if TYPE_CHECKING:
     from kdtune.compare import Comparison, Result
@@ -79,17 +80,8 @@ def compare(
     parquet: Annotated[str | None, _file("The same with types.")] = None,
     latex: Annotated[str | None, _file("Tables for booktabs.")] = None,
     json: Annotated[str | None, _file("Everything, nested.")] = None,
-    storage: Annotated[
-        Path, typer.Option(help="Folder of all results.", rich_help_panel=PLACES)
-    ] = Path("kdtune-results"),
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MLFLOW_TRACKING_URI",
-            help="Of MLflow; by default a database in the storage folder.",
-            rich_help_panel=PLACES,
-        ),
-    ] = None,
+    storage: Storage = RESULTS,
+    tracking_uri: TrackingUri = None,
 ) -> None:
     """Compare runs; ``--help`` shows COMPARE_HELP."""
     from kdtune.compare import compare as set_beside

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kdtune.cli.app import PLACES, app, bad_input
+from kdtune.cli.app import app, bad_input
+from kdtune.cli.options import RESULTS, LoggedTo, Storage
 
 if TYPE_CHECKING:
     from kdtune.tracking import RunRecord
@@ -58,17 +59,8 @@ def effects(
             metavar="FOLDER", help="A table of numbers for each part.", rich_help_panel=FILES
         ),
     ] = None,
-    storage: Annotated[
-        Path, typer.Option(help="Folder of all results.", rich_help_panel=PLACES)
-    ] = Path("kdtune-results"),
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MLFLOW_TRACKING_URI",
-            help="Of MLflow, for a search without a journal; by default in the storage folder.",
-            rich_help_panel=PLACES,
-        ),
-    ] = None,
+    storage: Storage = RESULTS,
+    tracking_uri: LoggedTo = None,
 ) -> None:
     """Analyse searches; ``--help`` shows EFFECTS_HELP."""
     from kdtune.cli.searches import find_search

@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kdtune.cli.app import PLACES, app, bad_input, fail, table
+from kdtune.cli.options import RESULTS, Storage, TrackingUri
 
 if TYPE_CHECKING:
     from kdtune.papers import Figure
@@ -120,17 +120,8 @@ def import_papers(
         str | None,
         typer.Option(help="MLflow experiment; by default 'papers'.", rich_help_panel=PLACES),
     ] = None,
-    storage: Annotated[
-        Path, typer.Option(help="Folder of all results.", rich_help_panel=PLACES)
-    ] = Path("kdtune-results"),
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MLFLOW_TRACKING_URI",
-            help="Of MLflow; by default a database in the storage folder.",
-            rich_help_panel=PLACES,
-        ),
-    ] = None,
+    storage: Storage = RESULTS,
+    tracking_uri: TrackingUri = None,
 ) -> None:
     """Import figures; ``--help`` shows IMPORT_HELP."""
     from kdtune.papers import PAPERS, tables

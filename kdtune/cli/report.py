@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kdtune.cli.app import PLACES, app, bad_input
+from kdtune.cli.app import app, bad_input
+from kdtune.cli.options import RESULTS, LoggedTo, Storage
 
 REPORT_HELP = """
 Write the report of a search: one HTML file that needs no network.
@@ -38,17 +39,8 @@ def report(
         Path | None,
         typer.Option(help="File; by default report.html in the results, else NAME-report.html."),
     ] = None,
-    storage: Annotated[
-        Path, typer.Option(help="Folder of all results.", rich_help_panel=PLACES)
-    ] = Path("kdtune-results"),
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MLFLOW_TRACKING_URI",
-            help="Of MLflow, for a search without a journal; by default in the storage folder.",
-            rich_help_panel=PLACES,
-        ),
-    ] = None,
+    storage: Storage = RESULTS,
+    tracking_uri: LoggedTo = None,
 ) -> None:
     """Write a report; ``--help`` shows REPORT_HELP."""
     from kdtune.cli.searches import find_search

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kdtune.cli.app import PLACES, app, bad_input
-from kdtune.cli.students import (
+from kdtune.cli.app import app, bad_input
+from kdtune.cli.options import (
     RESULTS,
     Address,
     Cpus,
     DataRoot,
+    Download,
     Experiment,
     Gpus,
     Settings,
@@ -88,9 +89,7 @@ def reproduce(
     ] = None,
     storage: Storage = RESULTS,
     data_root: DataRoot = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch cifar10/100 first.", rich_help_panel=PLACES)
-    ] = False,
+    download: Download = False,
     tracking_uri: TrackingUri = None,
     experiment: Experiment = None,
     address: Address = "",

@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from kdtune.cli.app import MACHINE, PLACES, app, bad_input
+from kdtune.cli.app import PLACES, app, bad_input
+from kdtune.cli.options import (
+    RESULTS,
+    Address,
+    Cpus,
+    DataRoot,
+    Download,
+    Gpus,
+    Settings,
+    Storage,
+    TrackingUri,
+)
 
 TUNING, FINAL = "Sampler and scheduler", "Finalists"
 SEARCH_HELP = """
@@ -51,10 +62,7 @@ def search(
     teacher_weights: Annotated[
         Path | None, typer.Option(help="Your own teacher, a .safetensors file; nothing is trained.")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Fix any key; may be given often."),
-    ] = None,
+    settings: Settings = None,
     skip: Annotated[
         list[str] | None,
         typer.Option(metavar="ARM", help="Leave an arm of the space out; may be given often."),
@@ -128,46 +136,19 @@ def search(
     name: Annotated[
         str | None, typer.Option(help="Of the search; by default space and time.")
     ] = None,
-    storage: Annotated[
-        Path, typer.Option(help="Folder of all results.", rich_help_panel=PLACES)
-    ] = Path("kdtune-results"),
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of cifar10 and cifar100.", rich_help_panel=PLACES)
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch cifar10/100 first.", rich_help_panel=PLACES)
-    ] = False,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MLFLOW_TRACKING_URI",
-            help="Of MLflow; by default a database in the storage folder.",
-            rich_help_panel=PLACES,
-        ),
-    ] = None,
+    storage: Storage = RESULTS,
+    data_root: DataRoot = None,
+    download: Download = False,
+    tracking_uri: TrackingUri = None,
     experiment: Annotated[
         str | None,
         typer.Option(
             help="MLflow experiment; by default space and dataset.", rich_help_panel=PLACES
         ),
     ] = None,
-    address: Annotated[
-        str,
-        typer.Option(
-            help="A running Ray cluster; by default Ray starts here.", rich_help_panel=MACHINE
-        ),
-    ] = "",
-    cpus_per_trial: Annotated[
-        int, typer.Option(min=1, help="Also a trial's threads.", rich_help_panel=MACHINE)
-    ] = 1,
-    gpus_per_trial: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="May be a fraction; by default 1 if there is a GPU here.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = None,
+    address: Address = "",
+    cpus_per_trial: Cpus = 1,
+    gpus_per_trial: Gpus = None,
 ) -> None:
     """Search a space; ``--help`` shows SEARCH_HELP."""
     from kdtune import data

@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from kdtune.cli.app import MACHINE, PLACES, app, bad_input, fail, table
+from kdtune.cli.app import app, bad_input, fail, table
+from kdtune.cli.options import (
+    RESULTS,
+    Address,
+    Cpus,
+    DataRoot,
+    Experiment,
+    Gpus,
+    Name,
+    Seed,
+    Seeds,
+    Settings,
+    Storage,
+    TrackingUri,
+)
 
 if TYPE_CHECKING:
     from kdtune.contracts import FlatConfig, Scalar
@@ -59,42 +73,6 @@ from it.
 --set train.schedule=step
 """
 
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Fix any key; may be given often."),
-]
-Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, from --seed on.")]
-Seed = Annotated[int, typer.Option(min=0, help="The first of them.")]
-Name = Annotated[str | None, typer.Option(help="Of the results; by default what and when.")]
-Storage = Annotated[Path, typer.Option(help="Folder of all results.", rich_help_panel=PLACES)]
-DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder of cifar10 and cifar100.", rich_help_panel=PLACES)
-]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option(
-        envvar="MLFLOW_TRACKING_URI",
-        help="Of MLflow; by default a database in the storage folder.",
-        rich_help_panel=PLACES,
-    ),
-]
-Experiment = Annotated[str | None, typer.Option(help="MLflow experiment.", rich_help_panel=PLACES)]
-Address = Annotated[
-    str,
-    typer.Option(
-        help="A running Ray cluster; by default Ray starts here.", rich_help_panel=MACHINE
-    ),
-]
-Cpus = Annotated[int, typer.Option(min=1, help="Also a run's threads.", rich_help_panel=MACHINE)]
-Gpus = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="May be a fraction; by default 1 if there is a GPU here.",
-        rich_help_panel=MACHINE,
-    ),
-]
-RESULTS = Path("kdtune-results")
 PARTS = ("generation/", "scratch/", "ensemble/")
 """What the results of a sequence begin with."""
 

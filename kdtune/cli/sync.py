@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kdtune.cli.app import PLACES, app, bad_input
+from kdtune.cli.options import RESULTS, Storage
 
 if TYPE_CHECKING:
     from kdtune.tracking import SinkReport
@@ -42,9 +43,7 @@ def sync(
         list[str] | None,
         typer.Argument(metavar="NAME|PATH", help="By default all of the storage folder."),
     ] = None,
-    storage: Annotated[
-        Path, typer.Option(help="Folder of all results.", rich_help_panel=PLACES)
-    ] = Path("kdtune-results"),
+    storage: Storage = RESULTS,
     tracking_uri: Annotated[
         str | None,
         typer.Option(help="Of MLflow; by default where the search logs.", rich_help_panel=PLACES),

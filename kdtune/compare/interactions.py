@@ -12,7 +12,7 @@ from scipy import stats
 
 from kdtune.compare.claims import CLAIMS, Claim, Contrast, Level, Settings
 from kdtune.compare.levels import Levels, level_name, levels_of, one_sided
-from kdtune.compare.measured import KINDS, OF_THE_MACHINE
+from kdtune.compare.measured import OF_THE_MACHINE
 from kdtune.compare.trials import ACCURACY, NO_AXES, Objective, settings_of
 from kdtune.contracts import Scalar
 from kdtune.tracking.record import RunRecord
@@ -23,6 +23,9 @@ CONTEXT = (
     *("data.label_noise", "data.imbalance", "data.train_limit", "data.val_fraction"),
 )
 """What runs must share to be compared, unless it is a factor."""
+
+KINDS = ("finalist", "baseline", "reproduction")
+"""Runs that are tested and start from nothing, as trials do."""
 
 TESTED = Objective(metric="test/accuracy", higher_is_better=True)
 AGREES, DISAGREES, OPEN = "as claimed", "against the claim", "undecided"
@@ -297,7 +300,8 @@ def _estimate(
         for cell in own:
             weights[cell] = weights.get(cell, 0.0) + sign / len(own)
     value, low_end, high_end = _interval(weights, known)
-    sure = low_end > 0 or high_end < 0
+    # Values that are all alike have no spread to judge by.
+    sure = low_end < high_end and (low_end > 0 or high_end < 0)
     verdict = AGREES if sure and value * contrast.expected > 0 else DISAGREES if sure else OPEN
     return Estimate(
         contrast=contrast,

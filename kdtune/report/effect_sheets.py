@@ -14,10 +14,9 @@ from kdtune.report.comparison_words import measure_of
 from kdtune.report.goals import Measure
 from kdtune.report.settings import MISSING
 
-CONTROLLED = "The runs differ in these factors and the seed alone."
 OBSERVED = (
-    "Other settings vary beside these factors, as the search drew them, so a difference may be "
-    "theirs: {}."
+    "Observed: settings beside the factors vary, as a search drew them, so a difference may be "
+    "theirs. Trials that were cut do not count, which hides part of it."
 )
 
 
@@ -83,8 +82,7 @@ def contrast_sheet(told: Sequence[Interaction]) -> Sheet:
         notes=(
             "Effects are in points for shares; 95 % intervals, each for itself: of twenty that "
             "hold nothing, one leaves 0 out.",
-            "Observed: settings beside the factors vary, as a search drew them; a difference may "
-            "be theirs. Trials that were cut do not count, which hides part of it.",
+            *([] if all(each.controlled for each in told) else [OBSERVED]),
         ),
     )
 
@@ -99,9 +97,9 @@ def cell_sheet(interaction: Interaction) -> Sheet:
         (*levels, *(_mean(cells.get((first, *levels)), measure) for first in across))
         for levels in down
     ]
-    beside = CONTROLLED
+    beside = "These factors and the seed alone differ"
     if not interaction.controlled:
-        beside = OBSERVED.format(", ".join(interaction.beside))
+        beside = f"Beside these factors vary {', '.join(interaction.beside)}"
     return Sheet(
         name=f"cells-{interaction.claim.name.replace(' ', '-')}",
         title=f"{interaction.claim.name}: {measure.heading}, mean ± std (n)",
@@ -113,7 +111,7 @@ def cell_sheet(interaction: Interaction) -> Sheet:
         left=frozenset(range(len(factors) - 1)),
         lead=len(factors) - 1,
         notes=(
-            f"{_shared(interaction)}; {interaction.runs} runs. {beside}",
+            f"{_shared(interaction)}; {interaction.runs} runs. {beside}.",
             *(
                 f"{name} is put into bins of about as many runs each."
                 for name in interaction.binned

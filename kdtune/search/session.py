@@ -240,8 +240,8 @@ def _farewell(
         _say(console, f"Model:     models:/{request.register_as}/latest")
     _say(console, f"MLflow UI: {_ui_command(request, program)}")
     if report.experiment_id:
-        page = f"#/experiments/{report.experiment_id}/runs?workflowType=machine_learning"
-        _say(console, f"           then open http://127.0.0.1:5000/{page}")
+        runs = f"#/experiments/{report.experiment_id}/runs?workflowType=machine_learning"
+        _say(console, f"           then open http://127.0.0.1:5000/{runs}")
 
 
 def _ui_command(request: SearchRequest, program: str) -> str:

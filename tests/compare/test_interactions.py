@@ -75,6 +75,16 @@ def test_the_opposite_is_told_and_no_difference_stays_undecided() -> None:
         assert _of("chandrasegaran2022", _smoothing(cells)).estimates[0].verdict == verdict
 
 
+def test_values_without_any_spread_decide_nothing() -> None:
+    runs = [
+        run({"train.epochs": 10, "temperature": t, "label_smoothing": s, "seed": seed},
+            kind="finalist", metrics={"test/accuracy": 0.9 - 0.1 * (t > 1 and s > 0)})
+        for t in (1.0, 4.0) for s in (0.0, 0.1) for seed in SEEDS
+    ]  # fmt: skip
+    (told,) = _of("chandrasegaran2022", runs).estimates
+    assert (round(told.value, 6), told.verdict) == (-0.1, OPEN)
+
+
 def test_the_effect_of_pruning_is_the_surplus() -> None:
     pruned: dict[str, Scalar] = {"prune_ratio": 0.5, "train__epochs": 12}
     runs = [

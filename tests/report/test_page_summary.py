@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from recorded import Recorded, rising, whole_search
+from recorded import RECIPE, Recorded, rising, whole_search
 
 from kdtune.compare.effects import effects
 from kdtune.report.page.answer import Difference, difference, recommended
@@ -50,6 +50,13 @@ def test_one_seed_has_no_interval_and_none_no_difference() -> None:
     assert difference({1: 0.5}, {2: 0.4}) is None
 
 
+def test_the_same_difference_for_every_seed_has_no_interval() -> None:
+    assert difference({1: 0.5, 2: 0.6}, {1: 0.4, 2: 0.5}) == Difference(
+        mean=pytest.approx(0.1), low=None, high=None, n=2
+    )
+    assert "the same for all 2 seeds" in compared([0.5, 0.6], [0.4, 0.5])
+
+
 def test_the_finalist_to_use_is_chosen_without_test() -> None:
     made = Recorded()
     made.final("finalist 1", [0.99, 0.99], val=0.90, temperature=2.0)
@@ -90,8 +97,8 @@ def test_a_gain_is_set_against_the_teacher_of_the_recipe_itself() -> None:
     made = Recorded()
     made.final("finalist 1", [0.93, 0.94, 0.93], val=0.8, teacher_scores=0.97, teacher_epochs=14)
     made.final("finalist 2", [0.94, 0.95, 0.94], val=0.9, teacher_scores=0.99)
-    made.final("no teacher", [0.89, 0.90, 0.89], kind="baseline")
-    assert "That is 52 % of the way to its teacher's 99.00 %." in told(made)
+    made.final("no teacher", [0.89, 0.90, 0.895], kind="baseline")
+    assert "That is 51 % of the way to its teacher's 99.00 %." in told(made)
 
 
 def test_overlapping_seeds_are_no_gain() -> None:
@@ -111,13 +118,26 @@ def test_one_seed_shows_nothing() -> None:
 
 
 def test_the_published_recipe_may_win() -> None:
-    text = compared([0.90, 0.91, 0.90], [0.80, 0.81, 0.82], published=[0.95, 0.96, 0.95])
-    assert "Published recipe: \u22125.00 points" in text
+    text = compared([0.90, 0.91, 0.90], [0.80, 0.81, 0.82], published=[0.95, 0.96, 0.951])
+    assert "Published recipe: \u22125.03 points" in text
     assert "the search lost to it" in text
 
 
 def test_the_published_recipe_may_be_the_answer() -> None:
     assert "this is it" in told(whole_search())
+
+
+def test_a_recipe_without_a_teacher_is_not_praised_for_its_teacher() -> None:
+    made = Recorded()
+    made.final("finalist 1", [0.9, 0.8], also="no teacher")
+    assert "No teacher: this is it." in told(made)
+
+
+def test_a_method_without_a_teacher_is_named_in_its_place() -> None:
+    made = Recorded(tags={"space": "joint"})
+    made.final("finalist 1", [0.95, 0.96, 0.95], **DML)
+    made.final("no teacher", [0.90, 0.91, 0.905], kind="baseline")
+    assert "leaves zero out: dml helps." in told(made)
 
 
 def test_rivals_that_seeds_cannot_tell_apart_are_named() -> None:
@@ -127,7 +147,7 @@ def test_rivals_that_seeds_cannot_tell_apart_are_named() -> None:
 
 def test_a_rival_that_is_better_on_test_is_not_hushed_up() -> None:
     made = Recorded()
-    made.final("finalist 1", [0.98, 0.981, 0.98], val=0.90, temperature=2.0)
+    made.final("finalist 1", [0.98, 0.981, 0.982], val=0.90, temperature=2.0)
     made.final("finalist 2", [0.95, 0.951, 0.95], val=0.91)
     assert "finalist 1 scored higher on test; to choose by that is to choose by test." in told(made)
 
@@ -178,6 +198,8 @@ def test_a_protocol_that_is_alike_is_compared() -> None:
     assert "within the spread of both" in text
 
 
+OF_A_TEACHER = ("teacher", "label_smoothing", "alpha")
+DML = {**{key: None for key in RECIPE if key.startswith(OF_A_TEACHER)}, "method": "dml"}
 WANG_2020 = {
     "dataset": "cifar100",
     "teacher": "wrn_40_2",

@@ -8,6 +8,8 @@ from kdtune.report.page.facts import Arm, Facts
 
 LEVEL = 0.95
 """Of all intervals of the page."""
+ALIKE = 1e-12
+"""What sums of floats may differ by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +18,8 @@ class Difference:
 
     Attributes:
         mean: Of the differences.
-        low, high: Ends of the paired t interval at :data:`LEVEL`; None for a single seed.
+        low, high: Ends of the paired t interval at :data:`LEVEL`; None for a single seed, and where
+            all seeds have the same difference.
         n: How many seeds.
     """
 
@@ -32,7 +35,7 @@ class Difference:
 
     @property
     def interval(self) -> str:
-        """In points: ``+0.85 to +4.61``; empty for a single seed."""
+        """In points: ``+0.85 to +4.61``; empty where there is none."""
         if self.low is None or self.high is None:
             return ""
         return f"{points(self.low)} to {points(self.high)}"
@@ -47,8 +50,8 @@ def difference(scores: Mapping[int, float], base: Mapping[int, float]) -> Differ
     if not gaps:
         return None
     mean, n = fmean(gaps), len(gaps)
-    if n == 1:
-        return Difference(mean=mean, low=None, high=None, n=1)
+    if n == 1 or max(gaps) - min(gaps) < ALIKE:
+        return Difference(mean=mean, low=None, high=None, n=n)
     half = float(stats.sem(gaps) * stats.t.ppf((1 + LEVEL) / 2, n - 1))
     return Difference(mean=mean, low=mean - half, high=mean + half, n=n)
 

@@ -40,20 +40,19 @@ def _gains(facts: Facts) -> Iterator[Tile]:
         return
     mean, std, n = best.summary.mean, best.summary.std, best.summary.n
     spread = "one seed" if std is None else f"± {percent(std)}, {n} seeds"
+    published = facts.arm(PUBLISHED)
     yield Tile("test accuracy", f"{percent(mean)} %", spread)
-    base, published = facts.no_teacher, facts.arm(PUBLISHED)
-    if base:
-        yield _gain("over no teacher", difference(best.scores, base.scores))
-    if published and published.same_as == best.name:
-        yield Tile("over the published recipe", "same", "it is the published recipe")
-    elif published:
-        yield _gain("over the published recipe", difference(best.scores, published.scores))
+    for label, other in (("no teacher", facts.no_teacher), ("the published recipe", published)):
+        if other and other.same_as == best.name:
+            yield Tile(f"over {label}", "same", f"it is {label}")
+        elif other:
+            yield _gain(f"over {label}", difference(best.scores, other.scores))
 
 
 def _gain(label: str, gap: Difference | None) -> Tile:
     if gap is None:
         return Tile(label, MISSING, "no seeds in common")
-    note = f"points; 95 %: {gap.interval}" if gap.interval else "points; one seed"
+    note = f"points; 95 %: {gap.interval}" if gap.interval else f"points; no interval, n = {gap.n}"
     return Tile(label, points(gap.mean), note)
 
 

@@ -81,11 +81,15 @@ def _against_no_teacher(facts: Facts, best: Arm) -> Iterator[Sentence]:
     gain = difference(best.scores, base.scores) if base else None
     if base is None or gain is None:
         return
+    if base.same_as == best.name:
+        yield Sentence("No teacher:", "this is it. Nothing that has a teacher was chosen over it.")
+        return
+    who = "the teacher" if best.config.get("teacher") else str(best.config.get("method"))
     what = "the same student without a teacher"
     if _own(best) != _own(base):
         what = "the student without a teacher (augmented and pruned as finalist 1)"
     text = f"{points(gain.mean)} points against {what}, which scores {_score(base)}. "
-    text += _certainty(gain, better="the teacher helps", worse="the teacher hurts")
+    text += _certainty(gain, better=f"{who} helps", worse=f"{who} hurts")
     if gain.clear and gain.mean > 0 and best.teacher:
         assert base.summary
         gap = best.teacher - base.summary.mean
@@ -252,8 +256,10 @@ def _caution(facts: Facts, best: Arm | None) -> Iterator[Sentence]:
 
 
 def _certainty(gain: Difference, *, better: str, worse: str) -> str:
-    if not gain.interval:
+    if gain.n == 1:
         return "One shared seed says nothing of chance."
+    if not gain.interval:
+        return f"It is the same for all {gain.n} seeds, which says nothing of chance."
     over = f"The 95 % interval over {gain.n} paired seeds, {gain.interval}"
     if gain.clear:
         return f"{over}, leaves zero out: {better if gain.mean > 0 else worse}."

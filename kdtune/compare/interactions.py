@@ -348,13 +348,13 @@ def _interval(
 ) -> tuple[float, float, float]:
     """The weighted sum of cell means with its interval: Welch's t, by Satterthwaite's degrees."""
     value = sum(weight * float(known[cell].mean()) for cell, weight in weights.items())
+    if not any(np.ptp(known[cell]) for cell in weights):
+        return value, value, value
     parts = [
         (weight**2 * float(known[cell].var(ddof=1)) / len(known[cell]), len(known[cell]) - 1)
         for cell, weight in weights.items()
     ]
     variance = sum(part for part, _ in parts)
-    if not variance:
-        return value, value, value
     degrees = variance**2 / sum(part**2 / own for part, own in parts)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * math.sqrt(variance)
     return value, value - half, value + half

@@ -1,5 +1,6 @@
 """Runs read back from MLflow: a whole search, or the latest values of many runs."""
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +11,23 @@ from urllib.parse import quote
 
 from kdtune.registry import nearest
 from kdtune.tracking.buffer import RUNNING
+from kdtune.tracking.events import DatasetUse
 from kdtune.tracking.location import sqlite_file, without_credentials
-from kdtune.tracking.record import Point, RunRecord, SearchRecord, by_epoch, in_order
+from kdtune.tracking.record import (
+    Point,
+    RunRecord,
+    SearchRecord,
+    by_context,
+    by_epoch,
+    in_order,
+)
 from kdtune.tracking.server import (
+    CONTEXT_TAG,
     KEY_TAG,
     PAGE,
     PARENT_TAG,
     SEARCH_TAG,
+    SOURCE_TYPE,
     pages,
     probe,
     quiet_thread,
@@ -26,7 +37,7 @@ from kdtune.tracking.server import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 READERS = 8
 OWN_TAGS = (PARENT_TAG, KEY_TAG, SEARCH_TAG, "mlflow.runName")
@@ -163,4 +174,17 @@ def _record(run: "Run", history: dict[str, list[Point]]) -> RunRecord:
         started_ms=info.start_time or 0,
         ended_ms=None if info.status == RUNNING else info.end_time,
         run_id=info.run_id,
+        inputs=by_context(map(_use, run.inputs.dataset_inputs if run.inputs else ())),
+    )
+
+
+def _use(read: "DatasetInput") -> DatasetUse:
+    dataset, tags = read.dataset, {tag.key: tag.value for tag in read.tags}
+    ours = dataset.source_type == SOURCE_TYPE
+    return DatasetUse(
+        name=dataset.name,
+        digest=dataset.digest,
+        context=tags.get(CONTEXT_TAG, ""),
+        source=json.loads(dataset.source)["uri"] if ours else dataset.source,
+        profile=dataset.profile or "",
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kdtune.tracking.events import PARENT, Ended, Event, Measured, Started, Tagged
+from kdtune.tracking.events import PARENT, DatasetUse, Ended, Event, Measured, Started, Tagged
 
 
 class Point(NamedTuple):
@@ -28,6 +28,7 @@ class RunRecord:
         started_ms: Milliseconds since the epoch.
         ended_ms: The same; None while it runs, or if its end was never told.
         run_id: MLflow's id; empty when read from a journal.
+        inputs: The datasets that it reads, by name and context.
     """
 
     key: str
@@ -38,6 +39,7 @@ class RunRecord:
     started_ms: int
     ended_ms: int | None = None
     run_id: str = ""
+    inputs: Sequence[DatasetUse] = ()
 
     @property
     def kind(self) -> str:
@@ -101,6 +103,11 @@ def in_order(runs: Iterable[RunRecord]) -> list[RunRecord]:
     return sorted(runs, key=lambda run: (run.started_ms, run.key))
 
 
+def by_context(uses: Iterable[DatasetUse]) -> tuple[DatasetUse, ...]:
+    """``uses`` without repetitions, in an order that does not depend on where they were."""
+    return tuple(sorted(set(uses), key=lambda use: (use.name, use.context, use.digest)))
+
+
 def by_epoch(points: Iterable[Point]) -> list[Point]:
     """``points`` without repetitions, the last as in MLflow: of the last epoch, the latest."""
     return sorted(set(points), key=lambda point: (point.epoch, point.time_ms, point.value))
@@ -116,6 +123,7 @@ class _Run:
         self._params: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._points: dict[str, list[Point]] = {}
+        self._inputs: list[DatasetUse] = []
         self._ended_ms: int | None = None
 
     def take(self, event: Event) -> None:
@@ -126,6 +134,7 @@ class _Run:
                 self._ended_ms = None
                 self._params = {**event.params, **self._params}
                 self._tags |= event.tags
+                self._inputs += event.inputs
             case Measured():
                 for name, value in event.metrics.items():
                     point = Point(event.epoch, value, event.time_ms)
@@ -146,4 +155,5 @@ class _Run:
             history={name: by_epoch(points) for name, points in self._points.items()},
             started_ms=self.started_ms or 0,
             ended_ms=self._ended_ms,
+            inputs=by_context(self._inputs),
         )

@@ -46,6 +46,8 @@ PARENT_KEY = "search"
 """What the second one says of the search's own run."""
 PARENT_TAG = "mlflow.parentRunId"
 CONTEXT_TAG = "mlflow.data.context"
+SOURCE_TYPE = "kdtune"
+"""Of the datasets that kdtune names."""
 PAGE = 1000
 
 
@@ -159,7 +161,7 @@ class Server:
                     Dataset(
                         name=use.name,
                         digest=use.digest,
-                        source_type="kdtune",
+                        source_type=SOURCE_TYPE,
                         source=json.dumps({"uri": use.source}),
                         profile=use.profile or None,
                     ),

@@ -63,13 +63,25 @@ def test_what_is_not_comparable_has_no_verdict_but_its_reasons() -> None:
         ({}, {"selection": "last epoch"}, []),
         ({"method__stop_epoch": 5}, {"method__stop_epoch": "unstated"}, []),
         ({"temperature": 4.0}, {"temperature": "unstated_between_1_and_2"}, ["temperature"]),
+        ({"method__label_smoothing": 0.1}, {}, ["method.label_smoothing"]),
+        ({"augment": "standard"}, {}, []),
+        ({"augment": "cutmix"}, {}, ["augment"]),
+        ({"teacher__augment": "cutmix"}, {"augment": "standard"}, ["teacher.augment"]),
+        ({"teacher_epochs": 35, "teacher__full_epochs": 200}, {}, ["teacher_epochs"]),
+        ({"teacher_epochs": 200, "teacher__full_epochs": 200}, {}, []),
+        ({"method__stop_epoch": 60}, {}, ["method.stop_epoch"]),
     ],
 )
-def test_only_what_is_stated_can_differ(
+def test_only_what_is_stated_can_differ_and_what_nobody_leaves_unsaid(
     here: dict[str, object], there: dict[str, object], apart: list[str]
 ) -> None:
     found = differences(measured("kd", [0.9], **here), printed("kd", 0.9, **there))
     assert [difference.key for difference in found] == apart
+
+
+def test_when_distillation_stops_early_is_what_the_method_leaves_open() -> None:
+    ours = measured("eskd", [0.9], method__stop_epoch=60)
+    assert differences(ours, printed("eskd", 0.9)) == ()
 
 
 def test_a_figure_of_other_networks_or_data_stands_beside_nothing() -> None:

@@ -1,6 +1,7 @@
 """Paired tests over shared seeds, by hand and against scipy."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from made_results import measured
@@ -51,6 +52,18 @@ def test_what_cannot_be_tested_says_why() -> None:
     assert reasons[("kd",)] == (None, None, "no seeds in common")
     assert reasons[("at",)] == (None, pytest.approx(0.05), "one seed in common, a test needs two")
     assert reasons[("sp",)] == (None, pytest.approx(0.01), "the same difference for every seed")
+
+
+def test_a_test_that_stands_in_several_columns_is_corrected_once() -> None:
+    alone = measured("dml", [0.92, 0.94, 0.93])
+    alone = replace(alone, settings={k: v for k, v in alone.settings.items() if k != "teacher"})
+    taught = [measured("kd", [0.91, 0.94, 0.96], teacher=name) for name in ("vgg13", "vgg19")]
+    found = paired_tests(pivot([SCRATCH, alone, *taught], by=("method",)), against="scratch")
+    assert [test.row for test in found] == [("dml",), ("kd",)] * 2
+    # Three hypotheses, of which that of dml stands in both columns and has the least p.
+    assert [test.corrected for test in found if test.row == ("dml",)] == [
+        pytest.approx(3 * found[0].p)
+    ] * 2
 
 
 def test_p_values_are_corrected_over_all_columns_by_hand() -> None:

@@ -6,7 +6,15 @@ from itertools import count
 from kdtune.config import parse, without_teacher
 from kdtune.contracts import Scalar
 from kdtune.tracking.canonical import canonical_params
-from kdtune.tracking.events import PARENT, Ended, Event, Measured, Started, Tagged
+from kdtune.tracking.events import (
+    PARENT,
+    DatasetUse,
+    Ended,
+    Event,
+    Measured,
+    Started,
+    Tagged,
+)
 from kdtune.tracking.record import SearchRecord, search_record
 
 EPOCHS = 8
@@ -50,6 +58,9 @@ TAGS = {
     "version.kdtune": "1.2.3",
     "mlflow.source.git.commit": "0123456789abcdef",
 }
+
+
+TRAIN = DatasetUse(name="digits", digest="f1n9e7", context="train", source="digits")
 
 
 class Recorded:
@@ -147,7 +158,9 @@ class Recorded:
         self, key: str, name: str, params: Mapping[str, Scalar], tags: Mapping[str, str]
     ) -> None:
         now, texts = next(self._clock), canonical_params(params)
-        self.events.append(Started(key=key, name=name, params=texts, tags=tags, time_ms=now))
+        self.events.append(
+            Started(key=key, name=name, params=texts, tags=tags, time_ms=now, inputs=(TRAIN,))
+        )
 
     def _run(
         self,

@@ -113,6 +113,7 @@ def test_what_a_reader_wants_to_know_is_told(whole: str) -> None:
         "kdtune search --name made-up",
         "0123456789abcdef",
         "kdtune 1.2.3",
+        "digits train f1n9e7",
         "3 were in the store",
         "Cutting saved 12 epochs",
     ):

@@ -8,7 +8,7 @@ import mlflow
 import pytest
 from journal_in_mlflow import assert_the_same, in_mlflow
 from mlflow import MlflowClient
-from scenes import log_search
+from scenes import TRAIN, log_search
 
 from kdtune.tracking import MLflowSink, default_tracking_uri, read_runs, read_search
 
@@ -35,6 +35,7 @@ def test_a_search_is_read_as_its_journal_tells_it(
     assert [run.key for run in record.of_kind("trial")] == [f"trial_{n:05d}" for n in range(5)]
     assert [run.outcome for run in record.runs][:3] == ["finished", "cut", "diverged"]
     assert record.runs[1].tags["cut_epoch"] == "3"
+    assert record.runs[1].inputs == (TRAIN,)
     losses = record.runs[0].history["train/m0"]
     found = [(point.epoch, point.value) for point in losses]
     assert sorted(found) == [(0, 0.5), (0, 1.0), (1, 1 / 3), (2, 0.25), (3, 0.2)]

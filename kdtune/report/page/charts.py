@@ -162,9 +162,9 @@ def front_chart(facts: Facts, goal: Goal) -> "go.Figure":
 
     figure = go.Figure()
     up, place = facts.goal, list(facts.goals).index(goal) - 1
-    points = [t for t in facts.finished if t.row.further[place] is not None]
+    scored = [t for t in facts.finished if t.row.further[place] is not None]
     for front, colour, symbol, size in ((False, QUIET, "circle", 8), (True, OTHERS, "diamond", 11)):
-        members = [trial for trial in points if trial.row.front is front]
+        members = [trial for trial in scored if trial.row.front is front]
         members.sort(key=lambda trial: trial.row.further[place] or 0.0)
         figure.add_scatter(
             x=[goal.measure.scale * (trial.row.further[place] or 0.0) for trial in members],

@@ -1,10 +1,10 @@
 """What the papers printed for the same student, data and method, beside what was measured."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdtune.compare import measured_results, reported_results
+from kdtune.compare.beside import combined_spread
 from kdtune.compare.comparable import Difference, differences
 from kdtune.compare.comparison import of_tasks
 from kdtune.compare.result import Result
@@ -20,7 +20,7 @@ class Printed:
         figure: What was printed.
         apart: In what the protocols differ, as far as the paper tells.
         difference: Measured less printed, in shares.
-        spread: The root of the sum of both squared standard deviations; None if one is not known.
+        spread: Of both, combined; None if that of one is not known.
     """
 
     arm: Arm
@@ -52,11 +52,10 @@ def _alike(own: Result, figure: Result) -> bool:
 
 
 def _beside(arm: Arm, own: Result, figure: Result) -> Printed:
-    stds = (own.std, figure.std)
     return Printed(
         arm=arm,
         figure=figure,
         apart=differences(own, figure),
         difference=own.mean - figure.mean,
-        spread=None if None in stds else math.hypot(*(std or 0.0 for std in stds)),
+        spread=combined_spread(own, figure),
     )

@@ -98,9 +98,11 @@ def expenses(spent: Cost) -> Iterator[Block]:
             for stage in spent.stages
         ],
     )
-    ratio = f"{spent.run_s / spent.wall_s:.1f} runs at once" if spent.wall_s else ""
-    clock = f"The search took {duration(spent.wall_s)} by the clock"
-    yield Text(f"{clock} for {duration(spent.run_s)} of training: {ratio} on average.")
+    text = f"The search took {duration(spent.wall_s)} by the clock for {duration(spent.run_s)} of "
+    text += "training"
+    if spent.wall_s:
+        text += f": {spent.run_s / spent.wall_s:.1f} runs at once on average"
+    yield Text(f"{text}.")
     if spent.saved_epochs:
         yield Text(
             f"Cutting saved {spent.saved_epochs:,} epochs, {100 * spent.saved_share:.0f} % of what "
@@ -127,6 +129,7 @@ def provenance(facts: Facts) -> Iterator[Block]:
     told = {
         "seed of the search": search.params.get("search.seed", ""),
         "seeds of the finalists": ", ".join(map(str, seeds)),
+        "data": _data(facts),
         "sampler, scheduler": ", ".join(filter(None, deciders)),
         "git commit": _commit(facts),
         "versions": ", ".join(versions),
@@ -141,6 +144,12 @@ def provenance(facts: Facts) -> Iterator[Block]:
             if value
         ],
     )
+
+
+def _data(facts: Facts) -> str:
+    """Every split that the search read, with the fingerprint of its pixels and labels."""
+    uses = facts.record.search.inputs
+    return ", ".join(f"{use.name} {use.context} {use.digest}" for use in uses)
 
 
 def _commit(facts: Facts) -> str:

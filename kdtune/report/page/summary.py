@@ -232,7 +232,7 @@ def _early_cuts(told: Effects) -> Iterator[Sentence]:
     for each in told.honesty:
         if each.forecast:
             text = f"the chance that one of the {each.cut} trials that were cut would have won is "
-            chance = f"{100 * each.forecast.chance:.0f} %"
+            chance = _rounded(each.forecast.chance)
             yield Sentence("Early cuts:", f"{text}{chance}, by what the finished ones tell.")
         elif each.cut:
             text = f"{each.finished} trials finished, too few to tell whether cutting misled."

@@ -8,7 +8,7 @@ whatever thread, until everything was written.
 Then a real search of 200 trials with 50 reports each, two at once, writes to SQLite through a
 journal; its epochs do nothing but last. Afterwards MLflow is asked for every value.
 
-    python benchmarks/logging_cost.py [--reports 100] [--repeats 5] [--trials 200] [--epoch-ms 50]
+    python benchmarks/logging_cost.py [--reports 100] [--repeats 5] [--trials 200] [--epoch-ms 100]
 """
 
 import argparse
@@ -268,8 +268,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--pace-ms", type=float, default=50.0, help="between two reports")
     parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--epoch-ms", type=float, default=50.0)
+    parser.add_argument("--epoch-ms", type=float, default=100.0)
     options = parser.parse_args()
+    load = os.getloadavg()[1]
     how = {"reports": options.reports, "pace_s": options.pace_ms / 1e3, "repeats": options.repeats}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -289,6 +290,7 @@ def main() -> None:
         "epochs": EPOCHS,
         "ms_per_report": reports,
         "search": search,
+        "load_average": {"before": load, "after": os.getloadavg()[1]},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {_processor()}",
         "versions": versions(),
     }

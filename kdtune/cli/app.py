@@ -1,7 +1,8 @@
 """The command itself, and what its verbs share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,7 +52,28 @@ def bad_input() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise fail(error) from None
+        raise fail(_said(error)) from None
+
+
+def _said(error: Exception) -> str:
+    """What went wrong: of a file its path, without the number that the system has for it."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: '{error.filename}'"
+    return str(error)
+
+
+def check_files(places: Iterable[str | Path]) -> None:
+    """Refuse files that cannot be written, before any work is done for them.
+
+    Raises:
+        ValueError: If there is no folder for one, or a folder in its place.
+    """
+    for place in places:
+        file = Path(place).absolute()
+        if not str(place) or file.is_dir():
+            raise ValueError(f"a file is written, and '{place}' is a folder; add a file's name")
+        if not file.parent.is_dir():
+            raise ValueError(f"there is no folder to write '{place}' into; make it first")
 
 
 def table(*columns: str, right: tuple[int, ...] = ()) -> Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from kdtune.cli.app import app, bad_input
+from kdtune.cli.app import app, bad_input, check_files
 from kdtune.cli.options import RESULTS, Storage, TrackingUri
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def compare(
         matching = of_tasks(printed, measured) if measured else printed
         comparison = set_beside(
             [*measured, *matching],
-            by=[key.strip() for key in by.split(",") if key.strip()],
+            by=_keys(by),
             against=against,
             split=bool(paper),
         )
@@ -113,6 +113,13 @@ def compare(
                     "networks or data: see 'kdtune papers show'."
                 )
         _write(comparison, wanted)
+
+
+def _keys(by: str) -> list[str]:
+    keys = [key.strip() for key in by.split(",")] if by else []
+    if not all(keys):
+        raise ValueError(f"--by takes settings with commas between them, got '{by}'")
+    return keys
 
 
 def _printed(papers: Sequence[str], metric: str) -> "list[Result]":
@@ -175,9 +182,7 @@ def _measured(runs: "Sequence[RunRecord]", metric: str, *, may_lack: bool) -> "l
 def _check_places(places: Sequence[str]) -> None:
     if list(places).count("-") > 1:
         raise ValueError("only one format can go to the standard output, got '-' for several")
-    for place in places:
-        if place != "-" and not Path(place).absolute().parent.is_dir():
-            raise ValueError(f"there is no folder to write '{place}' into; make it first")
+    check_files(place for place in places if place != "-")
 
 
 def _write(comparison: "Comparison", wanted: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kdtune.cli.app import app, bad_input
+from kdtune.cli.app import app, bad_input, check_files
 from kdtune.cli.options import RESULTS, LoggedTo, Storage
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ def effects(
     from kdtune.report.effects import print_effects
 
     with bad_input():
-        parts = [part.strip() for part in only.split(",") if part.strip()]
+        parts = [part.strip() for part in only.split(",")]
         for part in parts:
             if part not in PARTS:
                 raise ValueError(f"unknown part '{part}'{nearest(part, PARTS)}")
-        for file in (html, json):
-            if file and not file.absolute().parent.is_dir():
-                raise ValueError(f"there is no folder to write '{file}' into; make it first")
+        check_files(file for file in (html, json) if file)
+        if csv and csv.exists() and not csv.is_dir():
+            raise ValueError(f"--csv makes a folder, and '{csv}' is a file; give another name")
         records = [
             find_search(asked, storage=storage, tracking_uri=tracking_uri)[0]
             for asked in dict.fromkeys(searches)

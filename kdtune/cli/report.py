@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kdtune.cli.app import app, bad_input
+from kdtune.cli.app import app, bad_input, check_files
 from kdtune.cli.options import RESULTS, LoggedTo, Storage
 
 REPORT_HELP = """
@@ -47,6 +47,7 @@ def report(
     from kdtune.report.page import FILE, report_page
 
     with bad_input():
+        check_files([out] if out else [])
         record, folder = find_search(search, storage=storage, tracking_uri=tracking_uri)
         name = re.sub(r"[^\w.@+ -]", "_", record.name)
         file = out or (folder / FILE if folder else Path(f"{name}-{FILE}"))

@@ -95,7 +95,8 @@ def _sync(folder: Path, tracking_uri: str | None, console: Console) -> bool:
         _say(console, f"{name}: {error}", style="red")
         return False
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
+    unseen = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=unseen) as progress:
         task = progress.add_task(name, total=None)
         report = replay(
             contents.events,

@@ -228,7 +228,8 @@ def _judged(told: Interaction, runs: Sequence[_Run], goal: Objective) -> Interac
         for levels in itertools.product(*(column.order for column in columns))
         if levels in cells
     }
-    judged = [_estimate(contrast, claim, columns, values) for contrast in claim.contrasts]
+    unit = "configurations" if beside else "runs"
+    judged = [_estimate(each, claim, columns, values, unit=unit) for each in claim.contrasts]
     missing = list(dict.fromkeys(each for each in judged if isinstance(each, str)))
     return replace(
         told,
@@ -277,12 +278,16 @@ def _estimate(
     claim: Claim,
     columns: Sequence[Levels],
     values: Mapping[tuple[str, ...], np.ndarray],
+    *,
+    unit: str,
 ) -> Estimate | str:
     """The contrast with its interval; or a sentence on what is missing for it."""
     sides: list[list[tuple[int, tuple[str, ...]]]] = []
     for factor, column in zip(claim.factors, columns, strict=True):
         asked = factor.name in (*contrast.of, *contrast.at)
-        if asked and not (column.low and column.high):
+        # A side that has a name is known for what it is without the other one.
+        alone = bool(factor.low) and factor.name in contrast.at
+        if asked and not (column.high and (column.low or alone)):
             return one_sided(factor, column)
         low, high = (-1, column.low), (1, column.high)
         every = (1, tuple(column.order))
@@ -296,7 +301,7 @@ def _estimate(
         ]
         if not own:
             names = [" or ".join(levels) for _, levels in corner]
-            return f"at least two runs with {_with(claim, names)}"
+            return f"at least two {unit} with {_with(claim, names)}"
         for cell in own:
             weights[cell] = weights.get(cell, 0.0) + sign / len(own)
     value, low_end, high_end = _interval(weights, known)

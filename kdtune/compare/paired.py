@@ -27,7 +27,8 @@ class PairedTest:
         difference: Mean of row less reference, in units of the metric; None without shared seeds.
         low, high: 95 % interval of the mean difference, of Student's t.
         p: Two-sided; None where there is no test.
-        corrected: ``p`` after :data:`CORRECTION` over all tests of the comparison.
+        corrected: ``p`` after :data:`CORRECTION` over all tests of the comparison; one that stands
+            in several columns, of two rows without a teacher, is one test.
         why: What kept it from being tested; empty if it was.
     """
 
@@ -51,13 +52,15 @@ def paired_tests(pivot: Pivot, *, against: str) -> tuple[PairedTest, ...]:
         against: Value of the rows' first key that makes a reference, such as ``scratch``. Of
             several such rows a row is compared with the one that is otherwise like it.
     """
-    found = []
+    found, pairs = [], []
     for column in pivot.columns:
         cells = [c for c in pivot.of_column(column) if c.row[0] != TEACHER and _values(c)]
         references = [cell for cell in cells if str(cell.row[0]) == against]
-        if references:
-            found += [_test(cell, references) for cell in cells if cell not in references]
-    return _corrected(found)
+        for cell in cells if references else ():
+            if cell not in references:
+                found.append(_test(cell, references))
+                pairs.append(tuple(id(each.result) for each in (cell, *references)))
+    return _corrected(found, pairs)
 
 
 def _values(cell: Cell) -> dict[int, float]:
@@ -89,12 +92,11 @@ def _test(cell: Cell, references: Sequence[Cell]) -> PairedTest:
     )
 
 
-def _corrected(tests: Sequence[PairedTest]) -> tuple[PairedTest, ...]:
-    made = [test for test in tests if test.p is not None]
+def _corrected(tests: Sequence[PairedTest], pairs: Sequence[object]) -> tuple[PairedTest, ...]:
+    """The tests with their corrected ``p``; those of equal ``pairs`` are one and the same."""
+    made = {pair: t.p for pair, t in zip(pairs, tests, strict=True) if t.p is not None}
     if not made:
         return tuple(tests)
-    corrected = iter(false_discovery_control([test.p for test in made], method="bh"))
-    return tuple(
-        test if test.p is None else replace(test, corrected=float(next(corrected)))
-        for test in tests
-    )
+    values = false_discovery_control(list(made.values()), method="bh")
+    known = dict(zip(made, map(float, values), strict=True))
+    return tuple(replace(t, corrected=known.get(p)) for p, t in zip(pairs, tests, strict=True))

@@ -193,9 +193,10 @@ def paired_sheet(comparison: Comparison) -> Sheet:
         for test in comparison.tests
     ]
     made = sum(test.p is not None for test in comparison.tests)
+    over = f"all {made} tests" if made > 1 else "this one test"
     explained = (
         f"Two-sided paired t-tests over the seeds that both share (n of them); p* is p after "
-        f"{CORRECTION} over all {made} tests. They take the differences to be normal.",
+        f"{CORRECTION} over {over}. They take the differences to be normal.",
     )
     return _sheet(
         "tests",

@@ -239,7 +239,8 @@ def _answer(comparison: Comparison, column: Column) -> str:
     test = next((t for t in comparison.tests if (t.column, t.row) == (column, best.row)), None)
     if test and test.difference is not None and test.reference is not None:
         unit = "points" if measure.unit == "%" else measure.unit
-        text += f", {points(test.difference, measure)} {unit} from {row_label(test.reference)}"
+        apart = f"{points(test.difference, measure)} {unit}".rstrip()
+        text += f", {apart} from {row_label(test.reference)}"
         text += f" (corrected p {probability(test.corrected)})" if test.p is not None else ""
     close = [row_label(cell.row) for cell in ranked[1:] if _hidden(best, cell)]
     text += f"; within its spread: {', '.join(close)}" if close else ""

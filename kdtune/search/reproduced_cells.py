@@ -36,12 +36,14 @@ def chosen(cells: Mapping[int, Figure], texts: Sequence[str]) -> dict[int, Figur
     """
     numbers: set[int] = set()
     wanted: dict[str, set[str]] = {}
+    last = ""
     for part in (part.strip() for text in texts for part in text.split(",")):
         key, equals, value = part.partition("=")
         if equals:
+            last = key
             wanted.setdefault(key.strip(), set()).add(_known_value(cells, key.strip(), value))
         else:
-            numbers |= _numbers(part, len(cells))
+            numbers |= _numbers(part, len(cells), after=last)
     found = {
         number: figure
         for number, figure in cells.items()
@@ -66,10 +68,13 @@ def attributes(figure: Figure) -> dict[str, Scalar]:
     }
 
 
-def _numbers(text: str, last: int) -> set[int]:
+def _numbers(text: str, last: int, *, after: str) -> set[int]:
     parsed = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", text)
     if parsed is None:
-        raise ValueError(f"--cells takes numbers, ranges such as 4-7 and key=value, got '{text}'")
+        hint = f"; did you mean '{after}={text}'?" if after and text else ""
+        raise ValueError(
+            f"--cells takes numbers, ranges such as 4-7 and key=value, got '{text}'{hint}"
+        )
     first, end = int(parsed[1]), int(parsed[2] or parsed[1])
     if not 1 <= first <= end <= last:
         raise ValueError(f"--cells must lie in 1 to {last}, got '{text}'")

@@ -104,12 +104,12 @@ def comparison_table(cells: Sequence[Reproduced]) -> Table:
     """Printed and measured, cell by cell, in percent."""
     shown = plain_table("Printed and measured, mean ± std (runs)")
     shown.add_column("cell", justify="right")
-    shown.add_column("row")
-    shown.add_column("student")
+    shown.add_column("row", overflow="fold")
+    shown.add_column("student", overflow="fold")
     for column in ("printed %", "measured %", "difference"):
         shown.add_column(column, justify="right", no_wrap=True)
     shown.add_column("within spread")
-    shown.add_column("comparable")
+    shown.add_column("comparable", no_wrap=True, min_width=len("comparable"))
     for each in cells:
         printed, measured, difference = each.printed, each.measured, each.difference
         config = each.cell.config

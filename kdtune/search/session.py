@@ -43,6 +43,7 @@ from kdtune.tracking.events import PARENT
 from kdtune.tracking.journal import FOLDER as JOURNAL
 from kdtune.tracking.journal import read_journal
 from kdtune.tracking.sink import CLOSE_TIMEOUT_S
+from kdtune.tracking.view import VIEW
 
 EXIT_NO_RESULT = 1
 EXIT_BROKEN = 70
@@ -241,6 +242,7 @@ def _farewell(
     _say(console, f"MLflow UI: {_ui_command(request, program)}")
     if report.experiment_id:
         runs = f"#/experiments/{report.experiment_id}/runs?workflowType=machine_learning"
+        runs += f"&viewStateShareKey={VIEW}"
         _say(console, f"           then open http://127.0.0.1:5000/{runs}")
 
 

@@ -23,7 +23,9 @@ def import_paper(
     experiment: str = EXPERIMENT,
     progress: Progress | None = None,
 ) -> SinkReport:
-    """Write a paper's figures as runs under a run of the paper; what is there is left alone.
+    """Write a paper's figures as runs beside a run of the paper; what is there is left alone.
+
+    They are no children of that run: MLflow's list would fold them in.
 
     Args:
         paper: Key, such as ``cho2019``.
@@ -40,6 +42,7 @@ def import_paper(
         experiment=experiment,
         search_id=search_id(paper),
         base=REPORTED.parent,
+        nested=False,
         progress=progress,
     )
 

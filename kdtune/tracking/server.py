@@ -118,6 +118,9 @@ class Server:
                 f"the MLflow experiment '{self.experiment}' was deleted; choose another name, or "
                 f"bring it back: mlflow experiments restore -x {found.experiment_id}"
             )
+        for key, text in experiment_tags().items():
+            if key not in found.tags:
+                client.set_experiment_tag(found.experiment_id, key, text)
         return str(found.experiment_id)
 
     def create_run(self, *, name: str, tags: Mapping[str, str], time_ms: int) -> str:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from made_searches import run
 
-from kdtune.compare.claims import CLAIMS
+from kdtune.compare.claims import CLAIMS, Claim
 from kdtune.compare.interactions import AGREES, DISAGREES, OPEN, Interaction, interactions
 from kdtune.contracts import Scalar
 from kdtune.pruning import surplus
-from kdtune.search.reproduction_plan import Changes, plan_runs
+from kdtune.search.reproduction_plan import Changes, Plan, plan_runs
 from kdtune.search.requesting import build_request
 from kdtune.tracking.record import RunRecord
 
@@ -133,6 +133,27 @@ def test_the_gap_is_the_ratio_of_parameters() -> None:
     assert unknown.missing == ("runs that tell their capacity gap",)
 
 
+def test_the_gain_on_spoilt_data_can_be_told_without_clean_ones() -> None:
+    runs = [
+        each
+        for gamma in (0.2, 2.0)
+        for method, accuracy in (("scratch", 0.7), ("kd", 0.72))
+        for each in _tested(accuracy, method=method, data__imbalance=gamma)
+    ]
+    found = _of("sarfraz2020", runs, "imbalance")
+    (gain,) = found.estimates
+    assert gain.contrast.of == ("method",)
+    assert gain.value == pytest.approx(0.02)
+    assert found.missing == ("runs whose imbalance is balanced (there is gamma 0.2 or gamma 2)",)
+
+
+def test_no_gain_on_spoilt_data_is_told_by_clean_ones() -> None:
+    for clean in ({"data__label_noise": 0.0}, {}):
+        runs = _tested(0.7, method="scratch", **clean) + _tested(0.8, method="kd", **clean)
+        for spoilt in ("noise", "imbalance"):
+            assert not _of("sarfraz2020", runs, spoilt).estimates
+
+
 def test_methods_are_averaged_over_those_that_were_run_at_both_ends() -> None:
     runs = []
     for noise, loss in ((0.0, 0.0), (0.4, 0.2)):
@@ -164,6 +185,17 @@ def test_trials_count_by_configuration_and_are_called_observed() -> None:
     assert (found.binned, len(found.cells)) == (("temperature",), 6)
     assert found.estimates[0].verdict == AGREES
     assert found.metric == "val/accuracy"
+
+
+def test_seeds_of_one_configuration_are_not_called_too_few_runs_where_others_vary() -> None:
+    pruned: dict[str, Scalar] = {"prune_ratio": 0.5, "train__epochs": 12}
+    runs = [*_tested(0.71, method="scratch"), *_tested(0.70, method="scratch", **pruned)]
+    for method in ("kd", "feature_kd"):
+        runs += _tested(0.73, method=method)
+        runs += _tested(0.73, method=method, prune__phase="self_distill", **pruned)
+    found = _of("park2020", runs)
+    assert found.beside == ("method",)
+    assert found.missing == ("at least two configurations with unpruned, labels alone",)
 
 
 def test_cut_trials_and_imported_figures_do_not_count() -> None:
@@ -215,11 +247,42 @@ def test_the_commands_are_those_of_kdtune(place: int, tmp_path: Any) -> None:
     for line in found.commands:
         for words in _spoken(line):
             if words[1] == "reproduce":
-                options = dict(zip(words[3::2], words[4::2], strict=True))
-                names = {key.removeprefix("--"): value for key, value in options.items()}
-                assert plan_runs(words[2], cells=[], changes=Changes(**names), shared={}).runs
+                assert _planned(words).runs
             else:
                 assert _points(words, tmp_path) > 1
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [claim for claim in CLAIMS if all(" reproduce " in line for line in claim.commands)],
+    ids=lambda claim: claim.name,
+)
+def test_what_the_proposed_reproductions_make_tells_the_claim(claim: Claim) -> None:
+    proposed = next(
+        each.commands
+        for each in interactions(_tested(0.9, teacher_epochs=10))
+        if each.claim == claim
+    )
+    runs = []
+    for words in (words for line in proposed for words in _spoken(line)):
+        for place, planned in enumerate(_planned(words).runs):
+            made = run(
+                {key: value for key, value in planned.config.flat().items() if key != "role"},
+                kind="reproduction",
+                metrics={"test/accuracy": 0.5 + 0.001 * (place % 7)},
+            )
+            runs.append(made)
+    told = max((e for e in interactions(runs) if e.claim == claim), key=lambda each: each.runs)
+    assert (len(told.estimates), told.missing) == (len(claim.contrasts), ())
+    assert told.controlled, told.beside
+
+
+def _planned(words: list[str]) -> Plan:
+    options = {
+        key.removeprefix("--"): value for key, value in zip(words[3::2], words[4::2], strict=True)
+    }
+    cells = [options.pop("cells")] if "cells" in options else []
+    return plan_runs(words[2], cells=cells, changes=Changes(**options), shared={})
 
 
 def _spoken(line: str) -> list[list[str]]:

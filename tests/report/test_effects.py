@@ -163,7 +163,10 @@ def test_the_command_reads_a_journal_and_writes_its_files(storage: Path, tmp_pat
     [
         (["nowhere"], "no search 'nowhere'"),
         (["made", "--only", "rung"], "unknown part 'rung'; did you mean 'rungs'?"),
+        (["made", "--only", ""], "unknown part ''"),
         (["made", "--html", "no/such/page.html"], "there is no folder"),
+        (["made", "--json", "/tmp"], "'/tmp' is a folder"),
+        (["made", "--csv", __file__], "is a file; give another name"),
     ],
 )
 def test_bad_input_is_named(arguments: list[str], said: str, storage: Path) -> None:

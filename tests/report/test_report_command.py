@@ -94,6 +94,13 @@ def test_where_there_is_nothing_it_says_where_it_looked(tmp_path: Path) -> None:
     assert not (tmp_path / "empty").exists()
 
 
+def test_a_place_that_cannot_be_written_is_told(storage: Path) -> None:
+    for place, said in ((storage, "is a folder"), (storage / "no" / "page.html", "make it first")):
+        outcome = report("made-up", "--storage", storage, "--out", place)
+        assert outcome.exit_code == 2
+        assert said in " ".join(outcome.output.split())
+
+
 def test_a_damaged_journal_is_told_with_the_remedy(storage: Path) -> None:
     segment = next((storage / "made-up" / FOLDER).glob("*.arrows"))
     data = bytearray(segment.read_bytes())

@@ -42,6 +42,7 @@ def test_cells_are_chosen_by_number_and_by_what_they_are(
         ("11", r"1 to 10, got '11'"),
         ("3-1", r"1 to 10, got '3-1'"),
         ("first", r"numbers, ranges such as 4-7 and key=value, got 'first'"),
+        ("method=kd,scratch", r"got 'scratch'; did you mean 'method=scratch'\?"),
         ("metod=kd", r"no cell has 'metod'; did you mean 'method'\?"),
         ("method=kdd", r"no cell has method 'kdd'; did you mean 'kd'\?"),
         ("student=WRN-16-2", r"no cell has student 'WRN-16-2'; did you mean"),

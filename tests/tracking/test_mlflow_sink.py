@@ -9,9 +9,11 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from kdtune.tracking import MLflowSink
+from kdtune.tracking.view import VIEW
 
 MakeSink = Callable[..., MLflowSink]
 RunsOf = Callable[[], dict[str, Run]]
@@ -195,3 +197,16 @@ def test_first_use_is_silent(
     sink.start_run("a", name="trial", params={}, tags={})
     assert sink.close(TIMEOUT_S).runs == 2
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_experiment_that_was_there_gets_the_view_of_the_results(
+    make_sink: MakeSink, tracking_uri: str
+) -> None:
+    client = MlflowClient(tracking_uri=tracking_uri)
+    made = client.create_experiment("of old", tags={"mlflow.experimentKind": "genai_development"})
+    sink = make_sink(experiment="of old")
+    sink.start_run("a", name="trial", params={}, tags={})
+    sink.close(30.0)
+    tags = client.get_experiment(made).tags
+    assert tags["mlflow.experimentKind"] == "genai_development"
+    assert f"mlflow.sharedViewState.{VIEW}" in tags

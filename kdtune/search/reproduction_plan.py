@@ -16,6 +16,7 @@ from kdtune.config import (
 )
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.data import Dataset, absolute_name
+from kdtune.models.catalog import locate
 from kdtune.papers import Figure
 from kdtune.search.checks import check_parts
 from kdtune.search.reproduced_cells import cells_of, cells_text, chosen
@@ -154,13 +155,15 @@ def plan_runs(
         FileNotFoundError: If the data are not there.
     """
     picked = chosen(cells_of(target), cells)
+    for network in filter(None, (changes.teacher, changes.student)):
+        locate(network)  # refuses an unknown one, which is no reason to leave its cells out
     maker = _Maker(list(picked.values()), changes, shared or {}, look=look)
     found = tuple(maker.cell(number, figure) for number, figure in picked.items())
     runs = _runs(found, changes.seed)
     plan = Plan(target=target, cells=found, runs=runs, teachers=_teachers(runs))
     if not runs:
         reasons = "; ".join(f"{cells_text(n)}: {reason}" for reason, n in plan.left_out().items())
-        raise ValueError(f"nothing of {target} can be trained here. {reasons}")
+        raise ValueError(f"nothing of {target} can be trained here: {reasons}")
     maker.check_all_settings_used()
     return plan
 

@@ -150,8 +150,8 @@ def test_hostile_texts_of_trials_stay_texts_also_in_charts() -> None:
     html = report_page(made.end().record())
     assert HOSTILE not in html
     _, *charts = re.findall(r"<script[^>]*>(.*?)</script>", html, flags=re.DOTALL)
-    assert any("alert(1)" in chart for chart in charts)
-    assert not any("<script" in chart for chart in charts)
+    assert any("&lt;script" in chart for chart in charts)  # Plotly reads some tags itself.
+    assert not any("<script" in chart or r"\u003cscript" in chart for chart in charts)
 
 
 def test_without_trials_the_page_says_so() -> None:

@@ -159,6 +159,12 @@ def test_what_stops_early_still_does_when_it_is_scaled() -> None:
     assert scaled(early, 1.0) == early
 
 
+@pytest.mark.parametrize("changes", [Changes(teacher="wrn_16_"), Changes(student="wrn_16_")])
+def test_a_misspelt_network_is_refused_though_other_cells_need_none(changes: Changes) -> None:
+    with pytest.raises(ValueError, match=r"^unknown model 'wrn_16_'; did you mean 'wrn_16_"):
+        _plan("cho2019:T6", "", changes)
+
+
 def test_a_scale_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"less than 2 of the 35 epochs of teacher_epochs"):
         scaled({"teacher_epochs": 35, "teacher.full_epochs": 200}, 0.02)

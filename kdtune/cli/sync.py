@@ -51,7 +51,11 @@ def sync(
 ) -> None:
     """Replay journals; ``--help`` shows SYNC_HELP."""
     console = Console()
+    from kdtune.tracking.location import checked_uri
+
     with bad_input():
+        if tracking_uri:
+            checked_uri(tracking_uri)
         folders = _folders(searches or [], storage)
     failed = [folder for folder in folders if not _sync(folder, tracking_uri, console)]
     if failed:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,6 +12,9 @@ from filelock import FileLock
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 LOCK_TIMEOUT_S = 60.0
+
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+"""What MLflow keeps runs in; its folders of files are refused by MLflow itself."""
 
 _SQLITE = "sqlite:///"
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
@@ -37,8 +41,28 @@ def _encoded(path: Path) -> str:
 
 
 def resolve_tracking_uri(explicit: str | None, environ_value: str | None, storage: Path) -> str:
-    """What was asked for, else what the environment says, else the file in ``storage``."""
-    return explicit or environ_value or default_tracking_uri(storage)
+    """What was asked for, else what the environment says, else the file in ``storage``.
+
+    Raises:
+        ValueError: If MLflow has no store for such a URI.
+    """
+    return checked_uri(explicit or environ_value or default_tracking_uri(storage))
+
+
+def checked_uri(uri: str) -> str:
+    """``uri``, if it is that of a server or a database.
+
+    Raises:
+        ValueError: If it is not; MLflow would say so only after the work has begun.
+    """
+    scheme = re.split(r":|\+", uri, maxsplit=1)[0]
+    plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
+    if uri != "databricks" and (":" not in uri or scheme not in {*SCHEMES, *plugins}):
+        raise ValueError(
+            "a tracking URI is that of a server or a database, such as http://HOST:5000 or "
+            f"sqlite:////FOLDER/mlflow.db, got '{without_credentials(uri)}'"
+        )
+    return uri
 
 
 def sqlite_file(uri: str) -> Path | None:

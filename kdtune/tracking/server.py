@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdtune.tracking.buffer import RUNNING, Entry, FoundRun, Parcel
 from kdtune.tracking.events import PARENT, Attached, DatasetUse
-from kdtune.tracking.location import artifact_folder, first_use
+from kdtune.tracking.location import artifact_folder, first_use, without_credentials
 from kdtune.tracking.view import experiment_tags
 
 if TYPE_CHECKING:
@@ -297,7 +297,10 @@ def probe(uri: str) -> None:
     except requests.exceptions.SSLError:
         return  # Somebody answers; MLflow has its own settings for certificates.
     except requests.exceptions.RequestException as error:
-        raise ConnectionError(f"no MLflow server answers: {error}") from error
+        raise ConnectionError(
+            f"no MLflow server answers at {without_credentials(uri)}; start it, or give another "
+            f"tracking URI ({type(error).__name__})"
+        ) from error
 
 
 @contextmanager

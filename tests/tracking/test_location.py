@@ -51,3 +51,18 @@ def test_the_package_is_cheap_to_import() -> None:
     code = "import sys, kdtune.tracking; print({'mlflow', 'torch', 'ray'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("uri", ["foo://x", "bogus", "http", "file:///runs", "./mlruns"])
+def test_a_uri_that_mlflow_has_no_store_for_is_refused_before_any_work(
+    uri: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"server or a database.*got"):
+        resolve_tracking_uri(uri, None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://me:pw@host/mlflow", "postgresql+psycopg2://db/x", "databricks", "sqlite:///x"]
+)
+def test_servers_and_databases_are_taken(uri: str, tmp_path: Path) -> None:
+    assert resolve_tracking_uri(uri, None, tmp_path) == uri

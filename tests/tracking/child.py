@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from scenes import log_search, start_trial
+from logged_search import log_search, start_trial
 
 from kdtune.tracking import MLflowSink, default_tracking_uri
 from kdtune.tracking.events import Measured

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from journal_in_mlflow import assert_the_same, inputs_of, sync, writes_nothing
+from logged_search import TRAIN, log_search, start_trial
 from mlflow_server import MLflowServer
-from scenes import TRAIN, log_search, start_trial
 
 from kdtune.cli import MLFLOW_ENVIRONMENT
 from kdtune.tracking import MLflowSink, read_runs

@@ -7,8 +7,8 @@ from pathlib import Path
 import mlflow
 import pytest
 from journal_in_mlflow import assert_the_same, in_mlflow
+from logged_search import TRAIN, log_search
 from mlflow import MlflowClient
-from scenes import TRAIN, log_search
 
 from kdtune.tracking import MLflowSink, default_tracking_uri, read_runs, read_search
 

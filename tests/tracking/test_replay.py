@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from child import killed_after
 from journal_in_mlflow import assert_the_same, in_mlflow, inputs_of, sync, writes_nothing
+from logged_search import TRAIN, log_search, start_trial
 from mlflow import MlflowClient
-from scenes import TRAIN, log_search, start_trial
 
 from kdtune.tracking import MLflowSink, read_journal
 from kdtune.tracking.buffer import METRICS_PER_CALL

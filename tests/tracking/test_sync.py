@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from journal_in_mlflow import assert_the_same
-from scenes import log_search
+from logged_search import log_search
 from typer.testing import CliRunner
 
 from kdtune.cli import app

@@ -192,7 +192,9 @@ def paired_sheet(comparison: Comparison) -> Sheet:
         )
         for test in comparison.tests
     ]
-    made = sum(test.p is not None for test in comparison.tests)
+    # One that stands in several columns was corrected as one.
+    tested = (test for test in comparison.tests if test.p is not None)
+    made = len({(test.row, test.reference, test.difference, test.p) for test in tested})
     over = f"all {made} tests" if made > 1 else "this one test"
     explained = (
         f"Two-sided paired t-tests over the seeds that both share (n of them); p* is p after "

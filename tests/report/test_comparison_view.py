@@ -87,7 +87,7 @@ def test_a_verdict_is_given_only_where_it_may_be(whole: Comparison) -> None:
 def test_tests_are_shown_with_n_interval_and_correction(whole: Comparison) -> None:
     text = shown(whole)
     tests = text[text.index("Against scratch") :]
-    assert "Benjamini-Hochberg over all" in tests
+    assert "Benjamini-Hochberg over this one test." in tests
     assert "no test: no seeds in common" in tests
     assert re.search(r"kd +scratch +3 +\+3\.00 +\S+ to \S+ +0\.\d+ +0\.\d+", tests)
 

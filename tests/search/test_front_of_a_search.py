@@ -60,4 +60,4 @@ def test_mlflow_marks_the_front(fronted: Result, storage: Path) -> None:
     assert {"search/best_val_accuracy", "search/best_student_params"} <= set(parent.data.metrics)
     client = MlflowClient(tracking_uri=default_tracking_uri(storage))
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert files == {"pareto.csv", "pareto.png", "pareto.svg"}
+    assert files == {"pareto.csv", "pareto.png", "pareto.svg", "report.html"}

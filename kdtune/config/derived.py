@@ -61,8 +61,6 @@ def without_teacher(flat: FlatConfig) -> dict[str, Scalar]:
     kept = {k: v for k, v in given.items() if k not in found or found[k].section not in gone}
     for key in ("augment.batches", "prune.phase"):
         kept.pop(key, None)
-    if not str(kept.get("init", "")).startswith("store:"):
-        kept.pop("teacher.store", None)
     assert choice.augment is not None
     if AUGMENTS.get(choice.augment).picks:
         kept["augment.criterion"] = "student_entropy"

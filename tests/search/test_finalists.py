@@ -163,3 +163,9 @@ def test_the_published_recipe_takes_over_the_options_of_the_teachers_policy() ->
     assert found is not None
     assert (found["augment"], found["augment.magnitude"]) == ("randaugment", 5)
     assert "augment.side" not in found
+
+
+def test_a_finalist_without_a_teacher_serves_the_baseline_of_one_with_a_store() -> None:
+    taught = {"method": "kd", "teacher": "resnet8", "teacher.store": "/teachers"}
+    found = {arm.label: arm for arm in arms([taught, {"method": "scratch"}], fixed=taught)}
+    assert found["no teacher"].same_as == "finalist 2"

@@ -18,6 +18,22 @@ Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, from --seed on.
 Seed = Annotated[int, typer.Option(min=0, help="The first of them.")]
 Name = Annotated[str | None, typer.Option(help="Of the results; by default what and when.")]
 Storage = Annotated[Path, typer.Option(help="Folder of all results.", rich_help_panel=PLACES)]
+AnyStorage = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        help="Folder of all results, or s3://BUCKET/PREFIX, gs://...",
+        rich_help_panel=PLACES,
+    ),
+]
+Concurrent = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Trials at once; by default what fits on the machine or the cluster as it is now.",
+        rich_help_panel=MACHINE,
+    ),
+]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of cifar10 and cifar100.", rich_help_panel=PLACES)
 ]

@@ -9,16 +9,17 @@ from typing import Annotated
 
 import typer
 
-from kdtune.cli.app import PLACES, app, bad_input
+from kdtune.cli.app import MACHINE, PLACES, app, bad_input
 from kdtune.cli.options import (
     RESULTS,
     Address,
+    AnyStorage,
+    Concurrent,
     Cpus,
     DataRoot,
     Download,
     Gpus,
     Settings,
-    Storage,
     TrackingUri,
 )
 
@@ -46,8 +47,11 @@ with several seeds, beside the same student without a teacher and the published 
 
   kdtune search joint --address auto --gpus-per-trial 0.5
 
+  kdtune search joint --name night --resume
+
 [bold]Exit codes[/bold]: 0 a finished search; 1 no trial finished; 2 bad input, nothing was \
-started; 70 a fault of kdtune; 130 Ctrl-C and 143 SIGTERM, what is done is kept.
+started; 70 a fault of kdtune; 74 results cannot be written; 130 Ctrl-C and 143 SIGTERM. After \
+these [bold]kdtune resume[/bold] goes on.
 """
 
 
@@ -136,7 +140,7 @@ def search(
     name: Annotated[
         str | None, typer.Option(help="Of the search; by default space and time.")
     ] = None,
-    storage: Storage = RESULTS,
+    storage: AnyStorage = str(RESULTS),
     data_root: DataRoot = None,
     download: Download = False,
     tracking_uri: TrackingUri = None,
@@ -149,11 +153,26 @@ def search(
     address: Address = "",
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = None,
+    max_concurrent: Concurrent = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="How often a trial may fail and go on from its last checkpoint.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = 2,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the search of that --name if there is one already."
+        ),
+    ] = False,
 ) -> None:
     """Search a space; ``--help`` shows SEARCH_HELP."""
     from kdtune import data
     from kdtune.search.requesting import build_request
-    from kdtune.search.session import run_search
+    from kdtune.search.session import is_begun, resume_search, run_search
 
     root = data_root or (Path("data") if download else None)
     shortcuts: dict[str, str | int | None] = {
@@ -165,14 +184,14 @@ def search(
         "data.root": str(root.absolute()) if root else None,
     }
     with bad_input():
-        if "://" in str(storage):
-            raise ValueError(f"--storage must be a folder that all nodes share, got '{storage}'")
+        if resume and not name:
+            raise ValueError("--resume needs the --name of the search")
         request = build_request(
             space,
             shortcuts={key: value for key, value in shortcuts.items() if value is not None},
             settings=settings or [],
             name=name,
-            storage=storage.absolute(),
+            storage=storage,
             tracking_uri=tracking_uri,
             experiment=experiment,
             command=shlex.join(["kdtune", *sys.argv[1:]]),
@@ -194,12 +213,17 @@ def search(
             address=address,
             cpus_per_trial=cpus_per_trial,
             gpus_per_trial=gpus_per_trial,
+            max_concurrent=max_concurrent,
+            retries=retries,
         )
         if download:
             data.download(
                 str(request.space.fixed["dataset"]), str(request.space.fixed["data.root"])
             )
-        code = run_search(request, program=program())
+        if resume and name and is_begun(request):
+            code = resume_search(name, storage=storage, program=program(), same_as=request)
+        else:
+            code = run_search(request, program=program())
     raise typer.Exit(code)
 
 

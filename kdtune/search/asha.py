@@ -19,6 +19,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from kdtune.search.epochs import EPOCH, epoch_of
 from kdtune.search.idle_actors import IdleActors, unwrapped
+from kdtune.search.log import LoggedTrial
 from kdtune.search.rungs import Bracket, milestones
 from kdtune.seeds import derive
 
@@ -210,6 +211,28 @@ class ASHA(TrialScheduler):
         if entry is None or entry.judged < 0:
             return 0
         return self.rungs[entry.bracket][entry.judged]
+
+    def recall(self, trial: LoggedTrial) -> None:
+        """Know the reports of a trial of an earlier process; call in the order of suggestions.
+
+        It was judged at a rung if anything followed that report. If not, it is when it reports
+        the next time.
+        """
+        entry = self._entry(trial.trial_id)
+        for result in trial.reports:
+            entry.judged = entry.reached
+            epoch = epoch_of(result, self._time_attr)
+            if epoch is not None and epoch > 0:
+                self._record(entry, epoch, dict(result))
+        if trial.end is not None:
+            entry.judged = entry.reached
+            self._num_stopped += trial.end.kind == "cut"
+
+    def release(self, trial_id: str) -> bool:
+        """Whether the trial was held; it is no longer."""
+        held = trial_id in self._held
+        self._held.discard(trial_id)
+        return held
 
     def debug_string(self) -> str:
         """One line for Tune's status table."""

@@ -11,6 +11,7 @@ from kdtune.config import ConfigError, TrialConfig, parse
 from kdtune.contracts import Scalar
 from kdtune.report.settings import describe
 from kdtune.search.datasets import inputs_of
+from kdtune.search.log import LoggedTrial
 from kdtune.search.trial_follower import Progress, TrialFollower, guarded, number
 from kdtune.tracking.events import DatasetUse
 from kdtune.training.sequence import SequenceConfig, parse_sequence
@@ -209,17 +210,30 @@ class ProgressCallback(TrialFollower):
                 self._display.trial_reported(trial_id, epoch, value)
                 self._display.trial_ended(trial_id, outcome, value)
 
-    def started(self, trial: Trial, progress: Progress) -> None:
-        if self._display and trial.trial_id not in self._texts:
-            text = self._text(trial, progress.index)
-            epochs = self._epochs(trial.config) if self._epochs else planned_epochs(trial.config)
-            self._texts[trial.trial_id] = (text, epochs)
-            self._display.trial_started(trial.trial_id, text, epochs)
+    def recall(self, trial: LoggedTrial, index: int) -> None:
+        """Show a trial of an earlier process as it was left."""
+        super().recall(trial, index)
+        progress = self.progress_of(trial)
+        self._show(trial.trial_id, trial.config, index)
+        if trial.reports:
+            self.reported(trial.trial_id, trial.reports[-1], progress)
+        if trial.end is not None:
+            self.ended(trial.trial_id, trial.end.kind, progress, trial.end.error)
 
-    def _text(self, trial: Trial, index: int) -> str:
+    def started(self, trial: Trial, progress: Progress) -> None:
+        self._show(trial.trial_id, trial.config, progress.index)
+
+    def _show(self, trial_id: str, config: Mapping[str, Any], index: int) -> None:
+        if self._display and trial_id not in self._texts:
+            text = self._text(trial_id, config, index)
+            epochs = self._epochs(config) if self._epochs else planned_epochs(config)
+            self._texts[trial_id] = (text, epochs)
+            self._display.trial_started(trial_id, text, epochs)
+
+    def _text(self, trial_id: str, config: Mapping[str, Any], index: int) -> str:
         if self._label:
-            return self._label(trial.trial_id, trial.config)
-        return f"trial {index}  {describe(trial.config)}"
+            return self._label(trial_id, config)
+        return f"trial {index}  {describe(config)}"
 
     def reported(self, trial_id: str, result: Mapping[str, Any], progress: Progress) -> None:
         if self._display:

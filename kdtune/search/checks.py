@@ -32,8 +32,12 @@ FEWEST_OF_ARM = 20
 """Of each arm, where there are many."""
 
 
-def check_request(request: SearchRequest) -> None:
+def check_request(request: SearchRequest, *, again: bool = False) -> None:
     """Check a search as a whole; also reads its dataset and a ready-made teacher.
+
+    Args:
+        request: The search.
+        again: Whether it goes on, so that its folder is there already.
 
     Raises:
         ValueError: If the name is taken, a setting of the search or a configuration of the space
@@ -41,10 +45,10 @@ def check_request(request: SearchRequest) -> None:
             each other.
         FileNotFoundError: If the data or the weights of a ready-made teacher are not there.
     """
-    if request.folder.exists():
+    if request.folder.exists() and not again:
         raise ConfigError(
             f"there is a search called '{request.name}' in '{request.storage}' already; give "
-            "another --name, or delete it"
+            f"another --name, delete it, or go on with it: kdtune resume {request.name}"
         )
     _check_writable(request)
     check_goals(request.objectives)

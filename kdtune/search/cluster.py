@@ -1,7 +1,7 @@
 """The Ray cluster that a search runs on: started here, or joined with the code shipped to it."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,21 +74,53 @@ class Share:
     gpus: float
     concurrency: int
 
+    @property
+    def resources(self) -> dict[str, float]:
+        """What Ray Tune is asked for."""
+        return {"cpu": self.cpus, "gpu": self.gpus}
+
     @classmethod
-    def of_cluster(cls, cpus: int, gpus: float) -> Self:
+    def of_cluster(cls, cpus: int, gpus: float, *, concurrency: int | None = None) -> Self:
         """The share of the connected cluster.
 
+        Args:
+            cpus: Of a trial.
+            gpus: Of a trial; fractions share a GPU, as nothing spreads over two.
+            concurrency: How many trials run at once, at most what fits; on a cluster that grows
+                by itself give it, as what is there at first may be none. None for what fits now.
+
         Raises:
-            ValueError: If not even one trial fits.
+            ValueError: If not even one trial fits on any node, and ``concurrency`` is not given.
         """
-        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        slots = [total.get("CPU", 0.0) / cpus]
-        if gpus:
-            slots.append(total.get("GPU", 0.0) / gpus)
-        if min(slots) < 1:
+        nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
+        places = sum(places_on(node, cpus=cpus, gpus=gpus) for node in nodes)
+        if concurrency is None and not places:
+            sizes = sorted({f"{n.get('CPU', 0):g} and {n.get('GPU', 0):g}" for n in nodes})
             raise ValueError(
-                f"a trial asks for {cpus} CPUs and {gpus:g} GPUs, but Ray has "
-                f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g} in all; lower "
-                "--cpus-per-trial or --gpus-per-trial"
+                f"a trial asks for {cpus} CPUs and {gpus:g} GPUs, but Ray's nodes have "
+                f"{', '.join(sizes)}; lower --cpus-per-trial or --gpus-per-trial, or give "
+                "--max-concurrent if the cluster will start nodes"
             )
-        return cls(cpus=cpus, gpus=gpus, concurrency=int(min(slots)))
+        return cls(cpus=cpus, gpus=gpus, concurrency=concurrency or places)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes
+
+
+def places_on(node: Mapping[str, float], *, cpus: int, gpus: float) -> int:
+    """How many trials fit on a node.
+
+    Args:
+        node: Its resources by Ray's names.
+        cpus: Of a trial.
+        gpus: Of a trial; a fraction is of one GPU, whole ones are of several.
+    """
+    by_cpu = int(node.get("CPU", 0.0) // cpus)
+    if not gpus:
+        return by_cpu
+    available = int(node.get("GPU", 0.0))
+    # Ray gives 0.3 of a GPU to three trials, and the 0.1 that is left to none of them.
+    by_gpu = int(available // gpus) if gpus >= 1 else available * int(1 / gpus + 1e-9)
+    return min(by_cpu, by_gpu)

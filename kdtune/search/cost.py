@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from kdtune.search.callbacks import planned_epochs
-from kdtune.search.launch import SearchResult
 from kdtune.search.outcomes import Outcome
+from kdtune.search.stages import SearchResult
 
 HOUR_S = 3600.0
 

@@ -2,13 +2,11 @@
 
 import math
 
-from ray.tune.schedulers import TrialScheduler
-
 from kdtune.config import TrainSettings
 from kdtune.search.asha import ASHA
 from kdtune.search.request import SearchRequest
 from kdtune.search.samplers import SpaceSampler, make_sampler
-from kdtune.search.schedulers import SCHEDULERS, make_scheduler
+from kdtune.search.schedulers import FIFO, SCHEDULERS, make_scheduler
 from kdtune.search.space import Space
 
 
@@ -29,7 +27,7 @@ def new_sampler(request: SearchRequest, *, max_concurrent: int) -> SpaceSampler:
     )
 
 
-def new_scheduler(request: SearchRequest) -> TrialScheduler:
+def new_scheduler(request: SearchRequest) -> ASHA | FIFO:
     """The scheduler that ``request`` names, for the longest trials of its space.
 
     Raises:

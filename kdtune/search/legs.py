@@ -1,20 +1,54 @@
 """Several stages in one Tune run, so that warm actors pass from each to the next.
 
 Starting an actor means importing torch and Ray, which costs more than a small trial; a search
-whose teachers, trials and finalists share one run pays it once.
+whose teachers, trials and finalists share one run pays it once. A leg that an earlier process
+began goes on where that one was: sampler and scheduler are told again what they were told.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from kdtune.contracts import FlatConfig
 from kdtune.search.callbacks import RunLabel
-from kdtune.search.idle_actors import IdleActors
+from kdtune.search.idle_actors import IdleActors, unwrapped
+from kdtune.search.interruption import Interruption
+from kdtune.search.log import Ended, History, LoggedTrial, Reported, SearchLog, Suggested
+
+
+class LegSearcher(Protocol):
+    """A Tune searcher that can be asked again what it was asked before."""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None: ...
+
+    def suggest_again(self, trial_id: str, config: FlatConfig) -> None: ...
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None: ...
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None: ...
+
+
+class LegScheduler(Protocol):
+    """A Tune scheduler that can be told of trials of an earlier process, and lets go of held ones.
+
+    ``release`` says whether it held the trial, and holds it no longer.
+    """
+
+    def recall(self, trial: LoggedTrial) -> None: ...
+
+    def release(self, trial_id: str) -> bool: ...
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None: ...
+
+    def debug_string(self) -> str: ...
 
 
 @dataclass(kw_only=True)
@@ -28,49 +62,75 @@ class Leg:
         trials: How many it has at most.
         label: Name, kind and tags of a trial's run, by its place in the leg and its configuration.
         budget_s: Seconds after which it starts no trial and ends those that run.
+        recalled: Its trials of earlier processes, in the order in which they were suggested.
+        used_s: Seconds that it ran in earlier processes.
         trial_ids: Of the trials so far, in the order in which they were suggested.
     """
 
     title: str
-    searcher: Searcher
-    scheduler: TrialScheduler
+    searcher: LegSearcher
+    scheduler: LegScheduler
     trials: int
     label: Callable[[int, Mapping[str, Any]], RunLabel]
     budget_s: float | None = None
+    recalled: Sequence[LoggedTrial] = ()
+    used_s: float = 0.0
     trial_ids: list[str] = field(default_factory=list)
     started: float = 0.0
 
     @property
+    def elapsed_s(self) -> float:
+        """Seconds since it began, less those in which no process ran it."""
+        return self.used_s + time.monotonic() - self.started
+
+    @property
     def expired(self) -> bool:
         """Whether its time is over."""
-        return self.budget_s is not None and time.monotonic() - self.started > self.budget_s
+        return self.budget_s is not None and self.elapsed_s > self.budget_s
 
 
 class Relay(Searcher):
     """Hands out the trials of one leg after the other.
 
     A leg begins when all trials of the one before it are over; only then is it built, so that it
-    may follow from their results.
+    may follow from their results. Every suggestion is in the log before anyone acts on it.
 
     Args:
         legs: Yields the legs.
         on_leg: Told of each leg as it begins.
         max_concurrent: How many trials live at once.
+        interruption: Once it is asked for, no trial starts.
+        log: Where suggestions are noted; None if the legs are not gone on with by others.
+        history: What earlier processes did.
+        on_recall: Told of each trial of an earlier process when its leg begins.
 
     Attributes:
         leg: The leg that is run, the last one at the end; None before the first suggestion.
     """
 
     def __init__(
-        self, legs: Iterator[Leg], *, on_leg: Callable[[Leg], object], max_concurrent: int
+        self,
+        legs: Iterator[Leg],
+        *,
+        on_leg: Callable[[Leg], object],
+        max_concurrent: int,
+        interruption: Interruption,
+        log: SearchLog | None = None,
+        history: History | None = None,
+        on_recall: Callable[[LoggedTrial], object] | None = None,
     ) -> None:
         super().__init__()
         self._legs = legs
         self._on_leg = on_leg
         self._max_concurrent = max_concurrent
+        self.interruption = interruption
+        self._log = log
+        self._history = history or History()
+        self._on_recall = on_recall or (lambda trial: None)
         self.leg: Leg | None = None
         self._owners: dict[str, Leg] = {}
         self._open: set[str] = set()
+        self._unfinished: deque[LoggedTrial] = deque()
 
     def leg_of(self, trial_id: str) -> Leg:
         """The leg that a trial belongs to."""
@@ -81,6 +141,10 @@ class Relay(Searcher):
         leg = self._owners[trial_id]
         return leg.label(leg.trial_ids.index(trial_id), config)
 
+    def elapsed_s(self, trial_id: str) -> float:
+        """Seconds that the leg of a trial has run."""
+        return self._owners[trial_id].elapsed_s
+
     def set_search_properties(self, metric: Any, mode: Any, config: Any, **_: Any) -> bool:
         """Nothing to set: each leg brings its own metric and space."""
         return not config
@@ -89,10 +153,18 @@ class Relay(Searcher):
         """True: the relay itself keeps to its limit."""
         return max_concurrent == self._max_concurrent
 
+    def next_unfinished(self) -> LoggedTrial | None:
+        """A trial of an earlier process that is still to be run to its end; each is given once."""
+        if self.interruption.asked or not self._unfinished:
+            return None
+        return self._unfinished.popleft()
+
     def suggest(  # type: ignore[override]  # Ray's own type leaves out its FINISHED
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
         """The next trial of the leg, or the first of the next leg once this one is over."""
+        if self.interruption.asked:
+            return str(self.FINISHED)  # Tune would block for minutes on "not now" without trials.
         if len(self._open) >= self._max_concurrent:
             return None
         while True:
@@ -104,9 +176,7 @@ class Relay(Searcher):
             following = next(self._legs, None)
             if following is None:
                 return str(self.FINISHED)
-            self.leg = following
-            following.started = time.monotonic()
-            self._on_leg(following)
+            self._begin(following)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Passed on to the leg."""
@@ -120,30 +190,77 @@ class Relay(Searcher):
         self._owners[trial_id].searcher.on_trial_complete(trial_id, result, error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Write the state of the searcher whose leg is run."""
-        if self.leg is not None:
-            self.leg.searcher.save(checkpoint_path)
+        """Nothing to save for Ray: the log has it all."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Read what :meth:`save` wrote."""
-        if self.leg is not None:
-            self.leg.searcher.restore(checkpoint_path)
+        """Nothing to restore from Ray."""
 
     def _from_leg(self, trial_id: str) -> dict[str, Any] | str | None:
         leg = self.leg
+        if self._unfinished:
+            return None
         if leg is None or len(leg.trial_ids) >= leg.trials or leg.expired:
             return str(self.FINISHED)
         config = leg.searcher.suggest(trial_id)
         if not isinstance(config, dict):
             return config
-        leg.trial_ids.append(trial_id)
-        self._owners[trial_id] = leg
+        if not self._noted(leg, trial_id, config):
+            return None
+        self._own(trial_id, leg)
         self._open.add(trial_id)
         return config
 
+    def _noted(self, leg: Leg, trial_id: str, config: Mapping[str, Any]) -> bool:
+        """Whether a suggestion is in the log; if it cannot be, the search is stopped."""
+        at_s = leg.elapsed_s
+        event = Suggested(leg=leg.title, trial_id=trial_id, config=dict(config), at_s=at_s)
+        try:
+            if self._log:
+                self._log.put(event)
+        except OSError as error:
+            self.interruption.fault(error)
+            return False
+        return True
+
+    def _own(self, trial_id: str, leg: Leg) -> None:
+        leg.trial_ids.append(trial_id)
+        self._owners[trial_id] = leg
+
+    def _begin(self, leg: Leg) -> None:
+        self.leg = leg
+        leg.started = time.monotonic()
+        self._on_leg(leg)
+        for trial in leg.recalled:
+            self._own(trial.trial_id, leg)
+        self._tell_again(leg)
+        for trial in leg.recalled:
+            leg.scheduler.recall(trial)
+            self._on_recall(trial)
+            if trial.end is None:
+                self._open.add(trial.trial_id)
+                self._unfinished.append(trial)
+
+    def _tell_again(self, leg: Leg) -> None:
+        """All that the sampler of a leg was asked and told, in its order."""
+        last: dict[str, Mapping[str, Any]] = {}
+        own = set(leg.trial_ids)
+        for event in self._history.events if own else ():
+            match event:
+                case Suggested() if event.trial_id in own:
+                    leg.searcher.suggest_again(event.trial_id, event.config)
+                case Reported() if event.trial_id in own:
+                    last[event.trial_id] = event.result
+                    leg.searcher.on_trial_result(event.trial_id, dict(event.result))
+                case Ended() if event.trial_id in own:
+                    failed = event.kind == "failed"
+                    result = None if failed else dict(last.get(event.trial_id, {}))
+                    leg.searcher.on_trial_complete(event.trial_id, result, failed)
+
 
 class RelayScheduler(TrialScheduler):
-    """Passes every decision to the scheduler of the trial's leg; ends trials of an expired leg.
+    """Passes every decision to the scheduler of the trial's leg.
+
+    Ends trials of an expired leg; once a stop is asked for, pauses each with a checkpoint.
 
     Args:
         relay: Knows the legs.
@@ -168,8 +285,11 @@ class RelayScheduler(TrialScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         decision = self._scheduler(trial).on_trial_result(tune_controller, trial, result)
-        expired = self._relay.leg_of(trial.trial_id).expired
-        return str(self.STOP if expired else decision)
+        if self._relay.leg_of(trial.trial_id).expired:
+            return str(self.STOP)
+        if self._relay.interruption.asked and decision != self.STOP:
+            return str(self.PAUSE)
+        return str(decision)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         self._scheduler(trial).on_trial_complete(tune_controller, trial, result)
@@ -178,6 +298,9 @@ class RelayScheduler(TrialScheduler):
         self._scheduler(trial).on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        if self._relay.interruption.asked:
+            self._wind_down(unwrapped(tune_controller))
+            return None
         self._idle_actors.update(tune_controller)
         if self._relay.leg is None:
             return None
@@ -187,5 +310,13 @@ class RelayScheduler(TrialScheduler):
     def debug_string(self) -> str:
         return "" if self._relay.leg is None else str(self._relay.leg.scheduler.debug_string())
 
-    def _scheduler(self, trial: Trial) -> TrialScheduler:
+    def _wind_down(self, runner: Any) -> None:
+        """Pause the trials that no report will come from, and note when none runs any more."""
+        running = [t for t in runner.get_live_trials() if t.status == Trial.RUNNING]
+        for trial in running:
+            if self._scheduler(trial).release(trial.trial_id):
+                runner.pause_trial(trial, should_checkpoint=True)
+        self._relay.interruption.settled = not running
+
+    def _scheduler(self, trial: Trial) -> Any:
         return self._relay.leg_of(trial.trial_id).scheduler

@@ -35,6 +35,9 @@ class ListedConfigs(Searcher):
         self._given += 1
         return dict(self._configs[self._given - 1])
 
+    def suggest_again(self, trial_id: str, config: FlatConfig) -> None:
+        """Nothing to repeat: the list has only what is new."""
+
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Nothing to learn from a result."""
 

@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.trial import TrialState
 from ray.air.constants import TRAINING_ITERATION
 
-from kdtune.contracts import Scalar
+from kdtune.contracts import FlatConfig, Scalar
 from kdtune.registry import nearest
 from kdtune.search.epochs import epoch_of
 from kdtune.search.order import VirtualClock
@@ -183,6 +183,23 @@ class OptunaSampler(SpaceSampler):
         self._records[trial_id] = _Record(self._count, trial)
         self._ids.append(trial_id)
         return config
+
+    def _impose(self, trial_id: str, config: FlatConfig) -> None:
+        """Another release of Optuna, or another processor, may draw other numbers from a seed."""
+        taken_back = self._records[trial_id]
+        point = self.space.point(config)
+        with quiet():
+            self.study.tell(taken_back.trial, state=TrialState.FAIL)
+            self.study.enqueue_trial(point)
+            trial = self.study.ask()
+            found = self.space.suggest(trial)
+        if found != config:
+            key = next(key for key in {**found, **config} if found.get(key) != config.get(key))
+            raise ValueError(
+                f"the log has {key}={config.get(key)!r} for trial {self._count}, which the space "
+                f"makes {found.get(key)!r}: it is not the space that the search began with"
+            )
+        self._records[trial_id] = _Record(taken_back.index, trial)
 
     def _outcome(self, record: _Record, result: Mapping[str, Any], error: bool) -> TrialState:
         given = self._given(result)

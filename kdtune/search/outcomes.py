@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
+from kdtune.search.log import LoggedTrial
 from kdtune.search.trial_follower import Progress, TrialFollower, number
 
 
@@ -46,6 +47,24 @@ class OutcomeCallback(TrialFollower):
     def outcome(self, trial_id: str) -> Outcome | None:
         """How a trial ended; None if it was never started."""
         return self._ends.get(trial_id)
+
+    def recall(self, trial: LoggedTrial, index: int) -> None:
+        """Know how a trial of an earlier process ended, or how long it has taken so far."""
+        super().recall(trial, index)
+        seconds = sum(number(result.get("time/epoch_s")) or 0.0 for result in trial.reports)
+        self._seconds[trial.trial_id] = seconds
+        if trial.end is not None:
+            progress = self.progress_of(trial)
+            self._ends[trial.trial_id] = Outcome(
+                trial_id=trial.trial_id,
+                config=trial.config,
+                kind=trial.end.kind,
+                epoch=progress.epoch,
+                value=progress.value,
+                result=trial.end.result,
+                seconds=seconds,
+                error=trial.end.error,
+            )
 
     def started(self, trial: Trial, progress: Progress) -> None:
         """Keep the trial: its last report is read when it is over."""

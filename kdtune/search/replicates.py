@@ -14,12 +14,14 @@ from kdtune.report.progress import Display
 from kdtune.search.callbacks import MEASURED, ProgressCallback, RunLabel, TrackingCallback
 from kdtune.search.cluster import Share, connected
 from kdtune.search.datasets import inputs_of
+from kdtune.search.interruption import Interruption, stopped_by_signals
 from kdtune.search.kept_students import keep_students
 from kdtune.search.listed import ListedConfigs
 from kdtune.search.outcomes import Outcome, OutcomeCallback
+from kdtune.search.request import RETRIES
 from kdtune.search.results import write_rows
 from kdtune.search.schedulers import make_scheduler
-from kdtune.search.tuning import Interruption, run_tune, stopped_by_signals
+from kdtune.search.tuning import run_tune
 from kdtune.settings import Settings
 from kdtune.tracking import MLflowSink, SinkReport, without_credentials
 from kdtune.tracking.journal import FOLDER as JOURNAL
@@ -85,7 +87,7 @@ class Replicates(Settings):
                 "another --name, or delete them"
             )
         record = OutcomeCallback(metric=METRIC, mode="max")
-        interruption = Interruption()
+        interruption = Interruption(grace_s=0.0)
         sink = self._sink(configs[0])
         ids: list[str] = []
 
@@ -105,7 +107,7 @@ class Replicates(Settings):
                 ):
                     run_tune(
                         trainable,
-                        folder=self.folder,
+                        storage=str(self.folder),
                         searcher=ListedConfigs(configs),
                         scheduler=make_scheduler("none"),
                         trials=len(configs),
@@ -121,6 +123,7 @@ class Replicates(Settings):
                             ),
                         ],
                         interruption=interruption,
+                        retries=RETRIES,
                     )
             outcomes = [end for end in map(record.outcome, ids) if end]
             rows = [_row(end, kept) for end in outcomes]

@@ -20,15 +20,17 @@ from kdtune.papers import canonical_metric
 from kdtune.report.progress import Display
 from kdtune.search.callbacks import MEASURED, ProgressCallback, RunLabel, TrackingCallback
 from kdtune.search.cluster import Share, connected
+from kdtune.search.interruption import Interruption, stopped_by_signals
 from kdtune.search.kept_students import keep_students
-from kdtune.search.launch import listed_leg, missing_teachers, teacher_leg
 from kdtune.search.legs import Leg, Relay, RelayScheduler
 from kdtune.search.outcomes import Outcome, OutcomeCallback
 from kdtune.search.reproduced_cells import cells_text, number_text
 from kdtune.search.reproduction_plan import Plan, Run
 from kdtune.search.reproduction_results import Reproduced, reproduced
+from kdtune.search.request import RETRIES
 from kdtune.search.results import write_rows
-from kdtune.search.tuning import Interruption, run_tune, stopped_by_signals
+from kdtune.search.stages import listed_leg, missing_teachers, teacher_leg
+from kdtune.search.tuning import run_tune
 from kdtune.settings import Settings
 from kdtune.tracking import MLflowSink, SinkReport, without_credentials
 from kdtune.tracking.journal import FOLDER, read_journal
@@ -112,7 +114,7 @@ def reproduce(request: Reproduction, *, console: Console) -> Ended:
             "another --name, or delete them"
         )
     stages = _Stages(request.plan)
-    interruption, broken = Interruption(), False
+    interruption, broken = Interruption(grace_s=0.0), False
     with connected(request.address), stopped_by_signals(interruption):
         share = Share.of_cluster(request.cpus, request.gpus)
         sink = _sink(request)
@@ -217,6 +219,7 @@ def _run(
         stages.legs(),
         on_leg=lambda leg: display.stage(leg.title, leg.trials),
         max_concurrent=share.concurrency,
+        interruption=interruption,
     )
     tags = {
         "search": request.name,
@@ -230,7 +233,7 @@ def _run(
 
     run_tune(
         Distill,
-        folder=request.folder,
+        storage=str(request.folder),
         searcher=relay,
         scheduler=RelayScheduler(relay),
         trials=stages.most_trials,
@@ -241,6 +244,7 @@ def _run(
             ProgressCallback(display, metric=METRIC, mode="max", label=line),
         ],
         interruption=interruption,
+        retries=RETRIES,
     )
 
 

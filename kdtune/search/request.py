@@ -8,6 +8,10 @@ from pydantic import Field, InstanceOf, model_validator
 from kdtune.report.goals import ACCURACY, Goal
 from kdtune.search.space import Space
 from kdtune.settings import Settings
+from kdtune.storage import Location
+
+RETRIES = 2
+"""How often a trial may fail and be tried again, unless the user says."""
 
 
 class SearchRequest(Settings):
@@ -39,6 +43,12 @@ class SearchRequest(Settings):
         address: Of a running Ray cluster; empty to start Ray here.
         ordered: Whether decisions follow trial order, so that a seed gives one leaderboard.
         time_budget_s: Ends the trials of the search after so many seconds; the finalists follow.
+        max_concurrent: How many trials run at once; None for what fits on the cluster at first.
+        retries: How often a trial may fail and go on from its last checkpoint.
+        remote: URI of the storage for which ``storage`` stands on this machine; empty if
+            ``storage`` itself is where results lie.
+        asked: Arguments of :func:`~kdtune.search.requesting.build_request` that make this request
+            again, for a search that goes on in another process; empty if there are none.
     """
 
     space: InstanceOf[Space]
@@ -65,6 +75,10 @@ class SearchRequest(Settings):
     address: str = ""
     ordered: bool = True
     time_budget_s: Annotated[float, Field(gt=0)] | None = None
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+    retries: Annotated[int, Field(ge=0)] = RETRIES
+    remote: str = ""
+    asked: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -83,3 +97,8 @@ class SearchRequest(Settings):
     def folder(self) -> Path:
         """Where everything of this search lies."""
         return self.storage / self.name
+
+    @property
+    def location(self) -> Location:
+        """The same, wherever it is kept."""
+        return Location.parse(self.remote or self.storage).child(self.name)

@@ -15,7 +15,8 @@ from kdtune.data import absolute_name
 from kdtune.report.goals import goal_of
 from kdtune.search.request import SearchRequest
 from kdtune.search.space import Arm, Choice, Space, load
-from kdtune.tracking import resolve_tracking_uri
+from kdtune.storage import Location
+from kdtune.tracking import resolve_tracking_uri, without_credentials
 from kdtune.training.teacher import STORED
 
 
@@ -25,7 +26,7 @@ def build_request(
     shortcuts: FlatConfig,
     settings: Sequence[str],
     name: str | None,
-    storage: Path,
+    storage: str | Path,
     tracking_uri: str | None,
     experiment: str | None,
     gpus_per_trial: float | None,
@@ -50,32 +51,49 @@ def build_request(
     Raises:
         ValueError: On an unknown space, arm, key, value or objective.
     """
+    location = Location.parse(storage)
     space = load(space_name).without_arms(skip)
     gpus = float(torch.cuda.is_available()) if gpus_per_trial is None else gpus_per_trial
     overrides = {
         "seed": seed,
         "train.threads": cpus_per_trial,
         "train.device": "cuda" if gpus else "cpu",
-        "teacher.store": str(storage / "teachers"),
+        "teacher.store": location.child("teachers").uri,
         **shortcuts,
         **(typed := typed_settings(space, settings)),
     }
+    asked = {**fields, "objectives": list(objectives), "skip": list(skip)}
+    asked["command"] = without_credentials(fields.get("command", ""))
     space = _settled(space, overrides)
     fields["partial"] = _partial(space, {**shortcuts, **typed})
     if objectives:
         fields["objectives"] = tuple(map(goal_of, objectives))
     dataset = str(space.fixed["dataset"])
     started = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
+    uri = resolve_tracking_uri(tracking_uri, None, location.local)
+    settled: dict[str, Any] = {
+        "name": name or f"{space.name}-{started}",
+        "experiment": experiment or f"{space.name} on {dataset.rpartition('/')[2]}",
+        "cpus_per_trial": cpus_per_trial,
+        "gpus_per_trial": gpus,
+        "seed": seed,
+    }
+    asked |= {
+        **settled,
+        "space_name": space_name,
+        "shortcuts": dict(shortcuts),
+        "settings": list(settings),
+        "storage": location.uri,
+        "tracking_uri": without_credentials(tracking_uri) if tracking_uri else None,
+    }
     try:
         return SearchRequest(
             space=space,
-            name=name or f"{space.name}-{started}",
-            storage=storage,
-            tracking_uri=resolve_tracking_uri(tracking_uri, None, storage),
-            experiment=experiment or f"{space.name} on {dataset.rpartition('/')[2]}",
-            cpus_per_trial=cpus_per_trial,
-            gpus_per_trial=gpus,
-            seed=seed,
+            storage=location.local,
+            remote="" if location.is_local else location.uri,
+            tracking_uri=uri,
+            asked=asked,
+            **settled,
             **fields,
         )
     except ValidationError as error:

@@ -13,8 +13,8 @@ from kdtune.report.goals import Goal
 from kdtune.report.leaderboard import Row, leaderboard_rows
 from kdtune.search.front import front, values_of
 from kdtune.search.kept_students import keep_students
-from kdtune.search.launch import FinalRun, SearchResult
 from kdtune.search.request import SearchRequest
+from kdtune.search.stages import FinalRun, SearchResult
 
 
 def trial_rows(result: SearchResult, goals: Sequence[Goal]) -> list[Row]:

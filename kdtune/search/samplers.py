@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import DEFAULT_METRIC
 from ray.tune.search import Searcher
 
-from kdtune.contracts import Scalar
+from kdtune.contracts import FlatConfig, Scalar
 from kdtune.registry import nearest
 from kdtune.report.goals import Goal, Mode
 from kdtune.search.space import Space
@@ -79,9 +79,19 @@ class SpaceSampler(Searcher, ABC):
         config = self._start(trial_id)
         if config is None:
             return str(self.FINISHED)
-        self._open[trial_id] = self._count
-        self._count += 1
+        self._count_in(trial_id)
         return config
+
+    def suggest_again(self, trial_id: str, config: FlatConfig) -> None:
+        """Repeat a suggestion of an earlier process, in the order of the first time.
+
+        Raises:
+            ValueError: If the sampler now has another in its place, and cannot be brought to this
+                one.
+        """
+        if self._start(trial_id) != config:
+            self._impose(trial_id, config)
+        self._count_in(trial_id)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A running trial has reported; Tune leaves out the report that ends it."""
@@ -128,8 +138,19 @@ class SpaceSampler(Searcher, ABC):
         with open(checkpoint_path, "rb") as file:
             self.__dict__.update(pickle.load(file))
 
+    def _count_in(self, trial_id: str) -> None:
+        self._open[trial_id] = self._count
+        self._count += 1
+
     def _may_start(self) -> bool:
         return len(self._open) < self.max_concurrent
+
+    def _impose(self, trial_id: str, config: FlatConfig) -> None:
+        """Take the last suggestion back, and put ``config`` in its place."""
+        raise ValueError(
+            f"the {type(self).__name__} suggests another configuration than in the log for trial "
+            f"{self._count}: the space or the seed is not the one that the search began with"
+        )
 
     @abstractmethod
     def _start(self, trial_id: str) -> dict[str, Scalar] | None:

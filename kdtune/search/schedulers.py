@@ -7,13 +7,13 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import (
     FIFOScheduler,
     MedianStoppingRule,
-    TrialScheduler,
 )
 
 from kdtune.registry import nearest
 from kdtune.search.asha import ASHA
 from kdtune.search.epochs import EPOCH, epoch_of
 from kdtune.search.idle_actors import IdleActors
+from kdtune.search.log import LoggedTrial
 from kdtune.search.rungs import milestones
 
 SCHEDULERS = ("asha", "hyperband", "median", "none")
@@ -30,6 +30,21 @@ class FIFO(FIFOScheduler):
         """The first trial that waits."""
         self._idle_actors.update(tune_controller)
         return super().choose_trial_to_run(tune_controller)
+
+    def recall(self, trial: LoggedTrial) -> None:
+        """Nothing to know of trials of an earlier process."""
+
+    def release(self, trial_id: str) -> bool:
+        """False: it holds none."""
+        return False
+
+
+class _Key(str):
+    """A trial's id in place of the trial: a trial that starts again in another process has both."""
+
+    @property
+    def trial_id(self) -> str:
+        return str(self)
 
 
 class MedianStopping(FIFO, MedianStoppingRule):
@@ -48,15 +63,24 @@ class MedianStopping(FIFO, MedianStoppingRule):
         epoch = epoch_of(result)
         if not epoch:
             return str(self.CONTINUE)
+        key: Any = _Key(trial.trial_id)
         dated = {**result, EPOCH: epoch}
-        return str(MedianStoppingRule.on_trial_result(self, tune_controller, trial, dated))
+        return str(MedianStoppingRule.on_trial_result(self, tune_controller, key, dated))
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """A trial is over; its last report counts if it can be compared."""
         epoch = epoch_of(result)
         if epoch and self._metric in result:
+            key: Any = _Key(trial.trial_id)
             dated = {**result, EPOCH: epoch}
-            MedianStoppingRule.on_trial_complete(self, tune_controller, trial, dated)
+            MedianStoppingRule.on_trial_complete(self, tune_controller, key, dated)
+
+    def recall(self, trial: LoggedTrial) -> None:
+        """Let the reports of a trial of an earlier process count."""
+        for result in trial.reports:
+            epoch = epoch_of(result)
+            if epoch and self._metric in result:
+                self._results[_Key(trial.trial_id)].append({**result, EPOCH: epoch})
 
 
 def make_scheduler(
@@ -70,7 +94,7 @@ def make_scheduler(
     brackets: int = 1,
     seed: int = 0,
     ordered: bool = True,
-) -> TrialScheduler:
+) -> ASHA | FIFO:
     """A scheduler by name: ``asha``, ``none``, ``median`` or ``hyperband``.
 
     ``asha`` is :class:`~kdtune.search.asha.ASHA`; ``hyperband`` is the same over all brackets,
@@ -106,7 +130,7 @@ def make_scheduler(
         )
 
     rungs = milestones(grace_period=grace_period, max_t=max_t, reduction_factor=reduction_factor)
-    makers: dict[str, Callable[[], TrialScheduler]] = {
+    makers: dict[str, Callable[[], ASHA | FIFO]] = {
         "asha": lambda: halving(brackets),
         "hyperband": lambda: halving(max(1, len(rungs))),
         "median": lambda: MedianStopping(grace_period=grace_period, **compared),

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -15,13 +16,16 @@ from kdtune.report.finalists import ArmResult
 from kdtune.report.finalists import finalists as finalist_table
 from kdtune.report.leaderboard import leaderboard
 from kdtune.report.progress import Display
+from kdtune.search.advice import advice
 from kdtune.search.checks import check_request
 from kdtune.search.cost import cost
 from kdtune.search.datasets import inputs_of
 from kdtune.search.deciders import cutting
 from kdtune.search.finalists import PUBLISHED
 from kdtune.search.front import front
-from kdtune.search.launch import SearchBroken, SearchResult, launch, own_tags
+from kdtune.search.interruption import Interruption, stopped_by_signals
+from kdtune.search.launch import SearchBroken, launch, own_tags
+from kdtune.search.log import Concluded, Grown, History, SearchLog, read_log
 from kdtune.search.request import SearchRequest
 from kdtune.search.results import (
     arm_results,
@@ -30,8 +34,10 @@ from kdtune.search.results import (
     keep_final_students,
     trial_rows,
 )
+from kdtune.search.resuming import check_digest, check_same, folder_of, reopened
 from kdtune.search.space import Space
-from kdtune.search.tuning import Interruption, stopped_by_signals
+from kdtune.search.stages import SearchResult
+from kdtune.storage import Claim, Location
 from kdtune.tracking import (
     MLflowSink,
     SinkReport,
@@ -52,8 +58,14 @@ EXIT_BROKEN = 70
 UPLOAD_TIMEOUT_S = 10.0
 """How much longer the end of a search may take for each student that becomes a model."""
 
+EXIT_IO = 74
+"""The log or a result could not be written, as ``sysexits.h`` has it."""
+
 EXIT_SIGNAL = 128
 """Plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+
+RESULTS = "kdtune-results"
+"""The usual folder of all results, for which the printed commands need no ``--storage``."""
 
 
 def run_search(request: SearchRequest, *, program: str, console: Console | None = None) -> int:
@@ -69,42 +81,182 @@ def run_search(request: SearchRequest, *, program: str, console: Console | None 
 
     Raises:
         ValueError: If the request cannot be served; nothing has been started then.
+        OSError: If its folder cannot be written; the same.
     """
     check_request(request)
-    begun = time.monotonic()
-    console = console or Console()
-    _say_what_is_left_out(console, request)
-    interruption = Interruption()
-    sink = _sink(request)
-    broken: BaseException | None = None
-    with stopped_by_signals(interruption), Display(console, goal=request.goal) as display:
+    with _claim(request.location):
+        return _Run(request, History(), program=program, console=console or Console()).run()
+
+
+def is_begun(request: SearchRequest) -> bool:
+    """Whether there is a search of that name to go on with."""
+    return request.folder.is_dir() and read_log(request.folder).begun is not None
+
+
+def resume_search(
+    name: str,
+    *,
+    storage: str | Path,
+    program: str,
+    console: Console | None = None,
+    same_as: SearchRequest | None = None,
+    **changes: Any,
+) -> int:
+    """Go on with a search that was stopped or died, or let one grow.
+
+    Args:
+        name: Of the search.
+        storage: Folder or URI of all results.
+        program, console: As in :func:`run_search`.
+        same_as: What the search must have begun with.
+        **changes: As in :func:`~kdtune.search.resuming.reopened`.
+
+    Returns:
+        The exit code of the process.
+
+    Raises:
+        ValueError: If it cannot go on: there is none of that name, another process runs it, it is
+            complete, or it cannot be made again. Nothing has been changed then.
+    """
+    location = folder_of(name, storage)
+    with _claim(location):
+        request, history, grown = reopened(location, **changes)
+        if same_as and history.begun:
+            check_same(same_as, history.begun)
+        return _resume(request, history, grown, program=program, console=console)
+
+
+def resume_request(
+    request: SearchRequest, *, program: str = "kdtune", console: Console | None = None
+) -> int:
+    """Go on with a search that was begun from Python: by the same request, or one with more trials.
+
+    Raises:
+        ValueError: As of :func:`resume_search`.
+    """
+    with _claim(folder_of(request.name, request.remote or request.storage)):
+        history = read_log(request.folder)
+        if history.begun is None:
+            raise ValueError(f"nothing was begun in '{request.folder}'; call run_search")
+        check_digest(request, history.begun)
+        return _resume(request, history, None, program=program, console=console)
+
+
+def _resume(
+    request: SearchRequest,
+    history: History,
+    grown: Grown | None,
+    *,
+    program: str,
+    console: Console | None,
+) -> int:
+    check_request(request, again=True)
+    run = _Run(request, history, program=program, console=console or Console())
+    if grown:
+        run.log.put(grown)
+    return run.run()
+
+
+def _claim(location: Location) -> Claim:
+    return Claim(location, what=f"the search in '{location.uri}'")
+
+
+class _Run:
+    """One process's work on a search."""
+
+    def __init__(
+        self, request: SearchRequest, history: History, *, program: str, console: Console
+    ) -> None:
+        self.request = request
+        self.history = history
+        self.program = program
+        self.console = console
+        self.log = SearchLog(request.folder)
+        self.interruption = Interruption()
+
+    def run(self) -> int:
+        """Run it; returns the exit code of the process."""
+        request, begun = self.request, time.monotonic()
+        _say_what_is_left_out(self.console, request)
+        _say_what_is_recalled(self.console, self.history)
+        sink = _sink(request, self.history)
         try:
-            result = launch(request, sink=sink, display=display, interruption=interruption)
-        except SearchBroken as error:
-            result, broken = error.result, error.__cause__
-    arms = arm_results(result, request.objectives)
-    files = keep(request, result, arms)
-    students = keep_final_students(request, result)
-    _attach(request, result, sink, files=files, students=students)
-    outcome = "failed" if broken else "stopped" if interruption.signal else "finished"
-    numbers = headline(result, arms, request.objectives)
-    sink.end(outcome, metrics={**numbers, **cost(result, wall_s=time.monotonic() - begun)})
-    page = _write_report(console, request)
-    if page:
-        sink.attach(PARENT, page)
-    try:
-        if interruption.signal:
-            name = signal.Signals(interruption.signal).name
-            _say(console, f"Stopped by {name}. What is done is kept; trained teachers serve again.")
-        _show(console, request, result, arms)
-    finally:
-        report = sink.close(CLOSE_TIMEOUT_S + UPLOAD_TIMEOUT_S * len(students))
-    _farewell(console, request, report, page, list(students.values()), program)
-    if broken:
-        traceback.print_exception(broken)
-        _say(console, "The search broke off by a fault of its own; what is done is kept.")
-        return EXIT_BROKEN
-    return _exit_code(result, interruption)
+            result, broken = self._launch(sink)
+            try:
+                self._conclude(sink, result, wall_s=time.monotonic() - begun, broken=broken)
+            except OSError as error:
+                self.interruption.fault(error)
+        finally:
+            self.log.close()
+        if broken:
+            traceback.print_exception(broken)
+            _say(self.console, "The search broke off by a fault of its own; what is done is kept.")
+        self._say_how_to_go_on(unfinished=bool(broken))
+        return EXIT_BROKEN if broken else _exit_code(result, self.interruption)
+
+    def _launch(self, sink: MLflowSink) -> tuple[SearchResult, BaseException | None]:
+        request, stop = self.request, self.interruption
+        with stopped_by_signals(stop), Display(self.console, goal=request.goal) as display:
+            try:
+                return launch(
+                    request,
+                    sink=sink,
+                    display=display,
+                    interruption=stop,
+                    log=self.log,
+                    history=self.history,
+                ), None
+            except SearchBroken as error:
+                return error.result, error.__cause__
+
+    def _conclude(
+        self,
+        sink: MLflowSink,
+        result: SearchResult,
+        *,
+        wall_s: float,
+        broken: BaseException | None,
+    ) -> None:
+        """Everything that follows the last trial: files, the report, what is printed."""
+        request, console = self.request, self.console
+        arms = arm_results(result, request.objectives)
+        files = keep(request, result, arms)
+        students = keep_final_students(request, result)
+        _attach(request, result, sink, files=files, students=students)
+        outcome = "failed" if broken else "stopped" if self.interruption.asked else "finished"
+        numbers = headline(result, arms, request.objectives)
+        sink.end(outcome, metrics={**numbers, **cost(result, wall_s=wall_s)})
+        page = _write_report(console, request)
+        if page:
+            sink.attach(PARENT, page)
+        if outcome == "finished":
+            self.log.put(Concluded())
+        try:
+            _show(console, request, result, arms)
+        finally:
+            report = sink.close(CLOSE_TIMEOUT_S + UPLOAD_TIMEOUT_S * len(students))
+        _farewell(console, request, report, page, list(students.values()), self.program)
+
+    def _say_how_to_go_on(self, *, unfinished: bool) -> None:
+        stop = self.interruption
+        if stop.signal:
+            name = signal.Signals(stop.signal).name
+            _say(self.console, f"Stopped by {name}; what is done is kept, and trials have saved.")
+        if stop.error:
+            where = f"'{stop.error.filename}'" if stop.error.filename else self.request.folder
+            _say(self.console, f"Stopped: {where} cannot be written ({stop.error.strerror}).")
+        if stop.asked or unfinished:
+            usual = self.request.storage == Path.cwd() / RESULTS
+            place = [] if usual else ["--storage", self.request.remote or str(self.request.storage)]
+            again = shlex.join([self.program, "resume", self.request.name, *place])
+            _say(self.console, f"Go on:     {again}")
+
+
+def _say_what_is_recalled(console: Console, history: History) -> None:
+    if history.begun:
+        over = sum(trial.end is not None for trial in history.trials.values())
+        rest = len(history.trials) - over
+        _say(console, f"Going on: {over} runs are over, {rest} continue where they stood.")
 
 
 def _say_what_is_left_out(console: Console, request: SearchRequest) -> None:
@@ -117,9 +269,12 @@ def _say_what_is_left_out(console: Console, request: SearchRequest) -> None:
         _say(console, f"{key} is set for {', '.join(arms)} alone; the other arms have no such key")
 
 
-def _sink(request: SearchRequest) -> MLflowSink:
+def _sink(request: SearchRequest, history: History) -> MLflowSink:
     space = request.space
-    unlogged = {"space", "storage", "tracking_uri", "command", "partial", "register_as"}
+    unlogged = {
+        *("space", "storage", "remote", "tracking_uri", "command", "asked"),
+        *("partial", "register_as"),
+    }
     resolved = {"objectives", "grace_period", "reduction_factor", "brackets"}
     about = request.model_dump(exclude=unlogged | resolved, mode="json") | cutting(request)
     about["objectives"] = ", ".join(map(str, request.objectives))
@@ -133,10 +288,12 @@ def _sink(request: SearchRequest) -> MLflowSink:
             "kind": "search",
             "command": without_credentials(request.command),
             **own_tags(request),
+            **({"grown": f"{request.trials} trials"} if history.grown else {}),
         },
         note=_note(request),
         inputs=inputs_of({**space.fixed, **reads_test}),
         journal=request.folder / JOURNAL,
+        search_id=history.begun.search_id if history.begun else "",
     )
 
 
@@ -158,6 +315,8 @@ def _note(request: SearchRequest) -> str:
 
 
 def _exit_code(result: SearchResult, interruption: Interruption) -> int:
+    if interruption.error:
+        return EXIT_IO
     if interruption.signal:
         return EXIT_SIGNAL + interruption.signal
     return 0 if any(t.kind == "finished" for t in result.trials) else EXIT_NO_RESULT
@@ -217,6 +376,8 @@ def _show(
     if errors:
         last = errors[0].error.strip().splitlines()[-1]
         _say(console, f"{len(errors)} runs failed; the first said: {last}")
+    for sentence in advice(result.trials, request.goal):
+        _say(console, sentence)
     if not any(t.kind == "finished" for t in result.trials):
         _say(console, "No trial finished, so there are no finalists.")
 
@@ -253,7 +414,7 @@ def _ui_command(request: SearchRequest, program: str) -> str:
         return without_credentials(uri)
     if uri != default_tracking_uri(request.storage):
         return shlex.join([program, "ui", "--tracking-uri", without_credentials(uri)])
-    usual = request.storage == Path.cwd() / "kdtune-results"
+    usual = request.storage == Path.cwd() / RESULTS
     return shlex.join([program, "ui", *([] if usual else ["--storage", str(request.storage)])])
 
 

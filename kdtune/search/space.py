@@ -5,6 +5,7 @@ with axes and settings of their own, usually one per method. Published recipes a
 it, tried first.
 """
 
+import hashlib
 import importlib
 import itertools
 import pkgutil
@@ -175,6 +176,14 @@ class Space:
             rows += [Row(k, "fixed", str(value), arm.name) for k, value in arm.fixed.items()]
         return rows + [Row(k, "absent", "", arm.name) for arm in self.arms for k in arm.without]
 
+    @property
+    def digest(self) -> str:
+        """Tells whether a space is the same as it was: axes, settings, arms and recipes."""
+        recipes = [
+            (recipe.name, recipe.arm, sorted(recipe.values.items())) for recipe in self.recipes
+        ]
+        return hashlib.sha256(repr((self.table(), recipes)).encode()).hexdigest()[:16]
+
     # What trials are drawn from it
 
     def config(self, arm: str, values: FlatConfig) -> dict[str, Scalar]:
@@ -183,12 +192,18 @@ class Space:
 
     def points_to_evaluate(self) -> list[dict[str, Scalar]]:
         """The recipes as Optuna's parameters, under the names that :meth:`suggest` asks for."""
-        points: list[dict[str, Scalar]] = []
-        for recipe in self.recipes:
-            names = self._parameters(recipe.arm)
-            searched: dict[str, Scalar] = {"arm": recipe.arm} if len(self.arms) > 1 else {}
-            points.append(searched | {name: recipe.values[key] for key, name in names.items()})
-        return points
+        return [self._point(recipe.arm, recipe.values) for recipe in self.recipes]
+
+    def point(self, config: FlatConfig) -> dict[str, Scalar]:
+        """The parameters of an Optuna trial whose :meth:`suggest` is ``config``.
+
+        Raises:
+            ValueError: If it is none of the space.
+        """
+        arm = self.arm_of(config)
+        if not arm:
+            raise ValueError(f"no arm of space '{self.name}' has the configuration {dict(config)}")
+        return self._point(arm, config)
 
     def recipe_config(self, recipe: Recipe) -> dict[str, Scalar]:
         """The flat configuration of a trial that runs ``recipe``."""
@@ -312,6 +327,10 @@ class Space:
     def _entries(self, arm: Arm) -> dict[str, Scalar | Dimension]:
         """All keys of a trial of ``arm``, with their value or axis."""
         return {**self._settings(arm), **self.active(arm.name)}
+
+    def _point(self, arm: str, values: FlatConfig) -> dict[str, Scalar]:
+        chosen: dict[str, Scalar] = {"arm": arm} if len(self.arms) > 1 else {}
+        return chosen | {name: values[key] for key, name in self._parameters(arm).items()}
 
     def _parameters(self, arm: str) -> dict[str, str]:
         """Optuna's name for each active axis of an arm."""

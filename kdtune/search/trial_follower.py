@@ -16,6 +16,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from kdtune.search.epochs import epoch_of
+from kdtune.search.log import LoggedTrial
 
 ERROR_CHARACTERS = 2000
 logger = logging.getLogger(__name__)
@@ -122,6 +123,24 @@ class TrialFollower(GuardedCallback):
 
     def concluded(self, *, complete: bool) -> None:
         """The Tune run is over; ``complete`` unless trials had to be stopped."""
+
+    def recall(self, trial: LoggedTrial, index: int) -> None:
+        """Know a trial of an earlier process; nothing is told of it again.
+
+        Args:
+            trial: What the log says of it.
+            index: As in :class:`Progress`.
+        """
+        progress = self.progress_of(trial, index)
+        if trial.end is None:
+            self._running[trial.trial_id] = progress
+
+    def progress_of(self, trial: LoggedTrial, index: int = 0) -> Progress:
+        """What the reports of a logged trial say."""
+        progress = Progress(index=index)
+        for result in trial.reports:
+            progress.read(result, self.metric, self.mode)
+        return progress
 
     def get_state(self) -> dict[str, Any]:
         return {"running": {key: asdict(value) for key, value in self._running.items()}}

@@ -69,20 +69,47 @@ def test_ray_client_is_bad_input(asked: list[tuple[str, dict[str, Any]]]) -> Non
     assert asked == []
 
 
+def cluster(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
+    alive = [{"Alive": True, "Resources": node} for node in nodes]
+    dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [dead, *alive])
+
+
+BIG, SMALL, HEAD = {"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0, "GPU": 1.0}, {"CPU": 4.0}
+
+
 @pytest.mark.parametrize(
-    ("cpus", "gpus", "at_once"), [(1, 0.0, 8), (3, 0.0, 2), (1, 1.0, 2), (1, 0.5, 4), (8, 0.1, 1)]
+    ("nodes", "cpus", "gpus", "at_once"),
+    [
+        ([BIG], 1, 0.0, 8),
+        ([BIG], 3, 0.0, 2),
+        ([BIG], 1, 1.0, 2),
+        ([BIG], 1, 0.5, 4),
+        ([BIG], 1, 0.4, 4),  # two on each GPU, none over both
+        ([BIG], 1, 0.1, 8),
+        ([BIG], 8, 0.1, 1),
+        ([BIG], 1, 2.0, 1),
+        ([BIG, SMALL, HEAD], 2, 0.5, 5),
+        ([SMALL, SMALL], 2, 0.0, 2),  # three fit in all the CPUs, but on no node
+        ([{}, SMALL], 1, 1.0, 1),
+    ],
 )
-def test_as_many_trials_run_at_once_as_fit(
-    cpus: int, gpus: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+def test_as_many_trials_run_at_once_as_fit_on_the_nodes(
+    nodes: list[dict[str, float]],
+    cpus: int,
+    gpus: float,
+    at_once: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    cluster(monkeypatch, *nodes)
     assert Share.of_cluster(cpus, gpus).concurrency == at_once
 
 
 @pytest.mark.parametrize(("cpus", "gpus"), [(9, 0.0), (1, 3.0)])
-def test_a_trial_that_never_fits_is_bad_input(
+def test_a_trial_that_fits_on_no_node_is_bad_input_unless_nodes_will_be_started(
     cpus: int, gpus: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    cluster(monkeypatch, BIG, BIG)
     with pytest.raises(ValueError, match="lower --cpus-per-trial or --gpus-per-trial"):
         Share.of_cluster(cpus, gpus)
+    assert Share.of_cluster(cpus, gpus, concurrency=6).concurrency == 6

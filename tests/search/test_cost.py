@@ -6,7 +6,7 @@ import pytest
 
 from kdtune.search.cost import cost
 from kdtune.search.finalists import Arm
-from kdtune.search.launch import FinalRun, SearchResult
+from kdtune.search.stages import FinalRun, SearchResult
 from kdtune.search.outcomes import Outcome
 
 

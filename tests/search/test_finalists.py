@@ -5,7 +5,7 @@ import pytest
 from kdtune.config import parse
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.search.finalists import Arm, arms, published, seeded
-from kdtune.search.launch import finalist_configs
+from kdtune.search.stages import finalist_configs
 from kdtune.search.outcomes import Outcome
 
 BEST: dict[str, Scalar] = {

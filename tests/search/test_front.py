@@ -8,7 +8,7 @@ import pytest
 
 from kdtune.report.goals import ACCURACY, Goal, goal_of
 from kdtune.search.front import front, nondominated, spread, values_of
-from kdtune.search.launch import finalist_configs
+from kdtune.search.stages import finalist_configs
 from kdtune.search.outcomes import Outcome
 
 PARAMS = goal_of("params")

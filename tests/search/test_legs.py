@@ -10,6 +10,7 @@ from ray.tune.search import Searcher
 
 from kdtune.search import legs as legs_module
 from kdtune.search.callbacks import RunLabel
+from kdtune.search.interruption import Interruption
 from kdtune.search.legs import Leg, Relay, RelayScheduler
 from kdtune.search.listed import ListedConfigs
 from kdtune.search.schedulers import make_scheduler
@@ -54,6 +55,7 @@ class Race:
             self._build(legs),
             on_leg=lambda leg: self.begun.append(leg.title),
             max_concurrent=at_once,
+            interruption=Interruption(),
         )
 
     def _build(self, legs: tuple[Leg, ...]) -> Iterator[Leg]:

@@ -13,6 +13,7 @@ from kdtune.report.goals import check_goals
 from kdtune.search.deciders import new_sampler, new_scheduler
 from kdtune.search.request import SearchRequest
 from kdtune.search.space import Space
+from kdtune.storage import Location
 from kdtune.training.data import load_trial_data
 from kdtune.training.device import resolve_device
 from kdtune.training.pairing import check_networks, check_pruning
@@ -45,11 +46,8 @@ def check_request(request: SearchRequest, *, again: bool = False) -> None:
             each other.
         FileNotFoundError: If the data or the weights of a ready-made teacher are not there.
     """
-    if request.folder.exists() and not again:
-        raise ConfigError(
-            f"there is a search called '{request.name}' in '{request.storage}' already; give "
-            f"another --name, delete it, or go on with it: kdtune resume {request.name}"
-        )
+    if not again:
+        _check_new(request)
     _check_writable(request)
     check_goals(request.objectives)
     if request.register_as and not request.finalists:
@@ -160,7 +158,20 @@ def _teacher_combinations(space: Space) -> Iterator[dict[str, Scalar]]:
                 yield {**base, **dict(zip(taught, combination, strict=True))}
 
 
+def _check_new(request: SearchRequest) -> None:
+    """Refuse the name of a search that is there; a claim that nothing came of is none."""
+    here = [path.name for path in request.folder.glob("*")] if request.remote else []
+    if [name for name in (*here, *request.location.names()) if not name.startswith("driver.")]:
+        raise ConfigError(
+            f"there is a search called '{request.name}' in '{request.remote or request.storage}' "
+            "already; give another --name, delete it, or go on with it: "
+            f"kdtune resume {request.name}"
+        )
+
+
 def _check_writable(request: SearchRequest) -> None:
+    if request.remote:
+        Location.parse(request.remote).check_writable()
     storage = request.storage
     existing = next(path for path in (storage, *storage.parents) if path.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK)):

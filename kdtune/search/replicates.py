@@ -23,6 +23,7 @@ from kdtune.search.results import write_rows
 from kdtune.search.schedulers import make_scheduler
 from kdtune.search.tuning import run_tune
 from kdtune.settings import Settings
+from kdtune.storage import Location
 from kdtune.tracking import MLflowSink, SinkReport, without_credentials
 from kdtune.tracking.journal import FOLDER as JOURNAL
 from kdtune.tracking.system import SystemMetrics
@@ -129,7 +130,7 @@ class Replicates(Settings):
             rows = [_row(end, kept) for end in outcomes]
             write_rows(self.folder / "runs", rows)
             names = {end.trial_id: f"seed {end.config['seed']}" for end in outcomes}
-            for trial_id, student in keep_students(self.folder, names).items():
+            for trial_id, student in keep_students(Location.parse(self.folder), names).items():
                 sink.attach(trial_id, student, kind="model", place=student.name)
             sink.end("stopped" if interruption.signal else "finished", metrics=_means(rows))
         finally:

@@ -32,6 +32,7 @@ from kdtune.search.results import write_rows
 from kdtune.search.stages import listed_leg, missing_teachers, teacher_leg
 from kdtune.search.tuning import run_tune
 from kdtune.settings import Settings
+from kdtune.storage import Location
 from kdtune.tracking import MLflowSink, SinkReport, without_credentials
 from kdtune.tracking.journal import FOLDER, read_journal
 from kdtune.tracking.record import RunRecord
@@ -132,7 +133,7 @@ def reproduce(request: Reproduction, *, console: Console) -> Ended:
     write_rows(request.folder / "runs", [_row(run, end) for run, end in outcomes])
     # Commas between numbers would make odd names of folders.
     names = {end.trial_id: re.sub(r",(?=\d)", "+", _name(run)) for run, end in outcomes}
-    keep_students(request.folder, names)
+    keep_students(Location.parse(request.folder), names)
     cells = _compared(request, outcomes)
     write_rows(request.folder / "comparison", [cell.row() for cell in cells])
     return Ended(

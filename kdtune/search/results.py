@@ -99,7 +99,7 @@ def keep_final_students(request: SearchRequest, result: SearchResult) -> dict[st
     """Move what finalists and baselines saved to ``students/`` beside the trials, by trial id."""
     own = {run.outcome.trial_id: run for run in result.finals if not run.arm.same_as}
     names = {id_: f"{run.arm.label}, seed {run.outcome.config['seed']}" for id_, run in own.items()}
-    return keep_students(request.folder, names)
+    return keep_students(request.location, names)
 
 
 def _reported(runs: Sequence[FinalRun], metric: str) -> list[float]:

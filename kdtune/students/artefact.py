@@ -10,9 +10,9 @@ from torch import nn
 
 from kdtune import models
 from kdtune.pruning import PruneRecord, finalize, replay
+from kdtune.storage.location import replace_file
 from kdtune.students.card import StudentCard
 from kdtune.students.program import export_program
-from kdtune.students.writing import replace_file
 
 WEIGHTS = "student.safetensors"
 CARD = "student.json"

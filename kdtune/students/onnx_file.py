@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from kdtune.storage.location import replace_file
 from kdtune.students.program import trace
-from kdtune.students.writing import replace_file
 
 NEEDED = ("onnx", "onnxscript")
 """What torch's exporter imports; the extra ``onnx`` of kdtune installs them."""

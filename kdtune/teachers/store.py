@@ -1,22 +1,24 @@
-"""A folder of teachers, each under a key made of everything that fixes its weights."""
+"""Stored teachers, each under a key made of everything that fixes its weights."""
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from platformdirs import user_cache_dir
+from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from kdtune.contracts import Scalar
+from kdtune.storage import Claim, Claimed, Location, StorageError
+from kdtune.storage.location import check_name
 
 SCHEMA = 3
 """Raised when code changes what a teacher's configuration means; part of every key."""
@@ -28,8 +30,20 @@ _ELSEWHERE = (
 """Keys that say where things are; the dataset's fingerprint and the device type stand in."""
 
 
+RECORD = "teacher.json"
+POLL_S = 2.0
+"""How often one who waits for another node's training looks whether it is done."""
+
+_FOLDER = "teachers"
+_log = logging.getLogger(__name__)
+
+
 class TeacherError(ValueError):
     """A teacher that must not be used: damaged, of another network, or not what it says."""
+
+
+class DamagedTeacher(TeacherError):
+    """A stored teacher that is not what was stored; one that trials train is trained again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +59,11 @@ class TeacherRecord:
     identity: Mapping[str, Any]
     val_accuracy: float
     sha256: str
+
+    @property
+    def file(self) -> str:
+        """Name of the weights file."""
+        return f"{self.sha256}.safetensors"
 
     @property
     def config(self) -> Mapping[str, Scalar]:
@@ -82,32 +101,85 @@ def key_of(identity: Mapping[str, Any]) -> str:
 
 
 class TeacherStore:
-    """Teachers in a local folder.
+    """Teachers in a folder or an object store, each in a folder named by its key.
+
+    The weights are a file named by its sum, the record names it and is published last. So readers
+    see all of a teacher or nothing, and whatever is not what was stored is found.
 
     Args:
-        root: The folder, made when first needed; empty for the user's cache folder.
+        root: A folder or a URI, as :meth:`~kdtune.storage.Location.parse` takes it; empty for the
+            user's cache folder.
+
+    Attributes:
+        root: The absolute path or the URI.
     """
 
     def __init__(self, root: str | Path = "") -> None:
-        self.root = Path(root) if str(root) else Path(user_cache_dir("kdtune")) / "teachers"
+        self._location = Location.parse(root if str(root) else user_cache_path("kdtune") / _FOLDER)
+        self.root = self._location.uri
 
-    def lock(self, key: str) -> FileLock:
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
         """Held by whoever trains or publishes teacher ``key``, who may take it twice.
 
-        The system releases it if that process dies.
+        It waits for as long as another trains. The system releases a local one if that process
+        dies; in an object store it is taken over when its holder has been silent for a while.
+
+        Raises:
+            StorageError: If the storage is read-only or full.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.root / f"{key}.lock", is_singleton=True)
+        with ExitStack() as held:
+            if self._lock_here(check_name(key), held) and not self._location.is_local:
+                self._lock_everywhere(key, held)
+            yield
+
+    def _lock_here(self, key: str, held: ExitStack) -> bool:
+        """Take the lock of this machine; whether this thread did not have it yet."""
+        folder = self._location.local
+        lock = FileLock(folder / f"{key}.lock", is_singleton=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write '{folder}', where trained teachers are stored: "
+                f"{error.strerror or error}; free or open it, or give another teacher.store"
+            ) from error
+        return lock.lock_counter == 1
+
+    def _lock_everywhere(self, key: str, held: ExitStack) -> None:
+        claim = Claim(self._location, name=key, what=f"the training of teacher {key}")
+        while True:
+            try:
+                held.enter_context(claim)
+                return
+            except Claimed as refusal:
+                _log.info("%s; waiting", refusal)
+                time.sleep(POLL_S)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and (self.root / key / "teacher.json").is_file()
+        """Whether a sound teacher is stored under ``key``; reads all of it.
+
+        A damaged one does not count, so that it is trained again, and a warning says so.
+        """
+        try:
+            self.read(str(key))
+        except KeyError:
+            return False
+        except DamagedTeacher as damage:
+            _log.warning("%s", damage)
+            return False
+        return True
 
     def publish(
         self, identity: Mapping[str, Any], state: Mapping[str, Tensor], *, val_accuracy: float
     ) -> str:
-        """Store a teacher so that readers see all of it or nothing, and return its key.
+        """Store a teacher and return its key.
 
         A sound teacher of the same key stays: others may be reading it.
+
+        Raises:
+            StorageError: If it cannot be written; nothing that is read back is left then.
         """
         key = key_of(identity)
         weights = save({name: tensor.contiguous().cpu() for name, tensor in state.items()})
@@ -117,50 +189,62 @@ class TeacherStore:
             sha256=hashlib.sha256(weights).hexdigest(),
         )
         with self.lock(key):
-            if not self._is_sound(key):
-                shutil.rmtree(self.root / key, ignore_errors=True)
-                self._move_in(key, weights, record)
+            if key not in self:
+                folder = self._location.child(key)
+                folder.write(record.file, weights)
+                folder.write(RECORD, _encoded(record))
+                for name in {*folder.names()} - {record.file, RECORD}:
+                    folder.remove(name)
         return key
-
-    def _move_in(self, key: str, weights: bytes, record: TeacherRecord) -> None:
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.root))
-        try:
-            (draft / "weights.safetensors").write_bytes(weights)
-            (draft / "teacher.json").write_text(json.dumps(asdict(record), indent=2) + "\n")
-            os.replace(draft, self.root / key)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-
-    def _is_sound(self, key: str) -> bool:
-        try:
-            self.read(key)
-        except (KeyError, TeacherError):
-            return False
-        return True
 
     def read(self, key: str) -> tuple[dict[str, Tensor], TeacherRecord]:
         """The weights and the record of a stored teacher.
 
         Raises:
             KeyError: If it is not stored.
-            TeacherError: If the weights or the record are not those that were stored.
+            DamagedTeacher: If the weights or the record are not those that were stored.
+            StorageError: If the storage cannot be read, or the key is no key.
         """
-        if key not in self:
-            raise KeyError(key)
-        record = TeacherRecord(**json.loads((self.root / key / "teacher.json").read_text()))
+        folder = self._location.child(key)
+        try:
+            written = folder.read(RECORD)
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        try:
+            record = _decoded(written)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self._damaged(key, f"its record is not what was stored ({error})") from None
         if key_of(record.identity) != key:
-            raise TeacherError(
-                f"{self.root / key} holds another teacher than its name says; delete it and the "
-                "teacher is trained again"
-            )
-        file = self.root / key / "weights.safetensors"
-        weights = file.read_bytes() if file.is_file() else b""
+            raise self._damaged(key, f"it is teacher {key_of(record.identity)}")
+        try:
+            weights = folder.read(record.file)
+        except FileNotFoundError:
+            raise self._damaged(key, "it has no weights") from None
         if hashlib.sha256(weights).hexdigest() != record.sha256:
-            raise TeacherError(
-                f"{file} is damaged: its sha256 differs from the one in teacher.json; delete "
-                f"{file.parent} and the teacher is trained again"
-            )
+            raise self._damaged(key, "the sha256 of its weights is not that in its record")
         return load(weights), record
+
+    def _damaged(self, key: str, how: str) -> DamagedTeacher:
+        return DamagedTeacher(
+            f"teacher {key} in '{self.root}' is damaged: {how}; a trial that trains this teacher "
+            "replaces it"
+        )
+
+
+def _encoded(record: TeacherRecord) -> bytes:
+    fields = asdict(record)
+    return json.dumps({**fields, "checksum": _checksum(fields)}, indent=2).encode() + b"\n"
+
+
+def _decoded(content: bytes) -> TeacherRecord:
+    fields = json.loads(content)
+    if fields.pop("checksum") != _checksum(fields):
+        raise ValueError("its checksum differs")
+    return TeacherRecord(**fields)
+
+
+def _checksum(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def read_weights(file: Path) -> tuple[dict[str, Tensor], str]:

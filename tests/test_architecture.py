@@ -15,19 +15,22 @@ ALLOWED = {
     "models": FREE,
     "objectives": FREE,
     "pruning": FREE,
-    "teachers": FREE,
+    "storage": FREE,
+    "teachers": FREE | {"storage"},
     "papers": FREE,
     "tracking": FREE | {"papers"},
     "compare": FREE | {"config", "papers", "tracking"},
     "views": FREE | {"data"},
     "config": FREE | {"objectives", "views", "pruning"},
-    "students": FREE | {"models", "pruning"},
+    "students": FREE | {"models", "pruning", "storage"},
     "training": FREE
     | {"config", "data", "models", "objectives", "pruning", "students", "teachers", "views"},
+    "doctor": FREE | {"storage", "tracking"},
     "report": FREE | {"compare", "config", "papers", "tracking"},
+    "cluster": FREE | {"search"},
 }
 MAY_KNOW = {
-    "ray": {"kdtune/search", "trainables", "search_spaces"},
+    "ray": {"kdtune/cluster", "kdtune/search", "trainables", "search_spaces"},
     "mlflow": {"kdtune/tracking"},
 }
 SOURCES = [

@@ -30,6 +30,9 @@ VERBS = {
     "effects": ("--only", "Examples"),
     "report": ("--out", "Examples"),
     "reproduce": ("--cells", "--dry-run", "Examples"),
+    "submit": ("--detach", "Examples", "Exit codes"),
+    "status": ("--follow", "--address", "Examples"),
+    "stop": ("--address", "Examples"),
 }
 
 

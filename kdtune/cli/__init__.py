@@ -3,14 +3,18 @@
 import os
 
 from kdtune.cli import (  # noqa: F401  (register their verbs)
+    cluster,
     compare,
+    doctor,
     effects,
     listing,
     papers,
     report,
     reproduce,
+    resume,
     search,
     students,
+    submit,
     sync,
     ui,
 )
@@ -26,9 +30,11 @@ RAY_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
 }
 """What Ray reads from the environment alone, set before Ray is imported: quiet, one working
-folder for all, and a missing metric is its trial's affair."""
+folder for all, a missing metric is its trial's affair, and no snapshots of a whole experiment: a
+search goes on from its own log."""
 
 MLFLOW_ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

@@ -1,11 +1,13 @@
 """The command itself, and what its verbs share."""
 
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -57,6 +59,10 @@ def bad_input() -> Iterator[None]:
 
 def _said(error: Exception) -> str:
     """What went wrong: of a file its path, without the number that the system has for it."""
+    if isinstance(error, ValidationError):
+        found = error.errors()[0]
+        rule = found["msg"].removeprefix("Value error, ").replace("should", "must")
+        return f"--{'.'.join(map(str, found['loc']))}: {rule}, got {reprlib.repr(found['input'])}"
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: '{error.filename}'"
     return str(error)

@@ -172,7 +172,7 @@ def search(
     """Search a space; ``--help`` shows SEARCH_HELP."""
     from kdtune import data
     from kdtune.search.requesting import build_request
-    from kdtune.search.session import is_begun, resume_search, run_search
+    from kdtune.search.session import run_search
 
     root = data_root or (Path("data") if download else None)
     shortcuts: dict[str, str | int | None] = {
@@ -220,10 +220,7 @@ def search(
             data.download(
                 str(request.space.fixed["dataset"]), str(request.space.fixed["data.root"])
             )
-        if resume and name and is_begun(request):
-            code = resume_search(name, storage=storage, program=program(), same_as=request)
-        else:
-            code = run_search(request, program=program())
+        code = run_search(request, program=program(), going_on=resume)
     raise typer.Exit(code)
 
 

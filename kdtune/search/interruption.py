@@ -1,8 +1,9 @@
 """An orderly stop: who asked for it, and when all is safe."""
 
+import errno
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -22,18 +23,30 @@ class Interruption(Stopper):
     Once it is asked for, trials are paused with a checkpoint as they report. All is over when the
     last one is, or after ``grace_s`` seconds; what was not saved by then is trained again.
 
+    Args:
+        grace_s: See above.
+        taken_over: Whether another process works on the search by now, this one having been out of
+            reach for too long.
+
     Attributes:
         signal: The number of the signal; 0 if there was none.
         error: What made it impossible to go on, if that was the reason.
         settled: Whether no trial runs any more; set by whoever knows the trials.
     """
 
-    def __init__(self, *, grace_s: float = GRACE_S) -> None:
+    def __init__(
+        self, *, grace_s: float = GRACE_S, taken_over: Callable[[], bool] | None = None
+    ) -> None:
         self.signal = 0
         self.error: OSError | None = None
         self.settled = False
         self._grace_s = grace_s
+        self._taken_over = taken_over
         self._deadline = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to this process: Tune pickles what it is given."""
+        return {**self.__dict__, "_taken_over": None}
 
     @property
     def asked(self) -> bool:
@@ -56,6 +69,8 @@ class Interruption(Stopper):
 
     def stop_all(self) -> bool:
         """Whether Tune is to end."""
+        if self._taken_over and self._taken_over() and not self.asked:
+            self.fault(OSError(errno.EBUSY, "another process has taken the search over"))
         return self.asked and (self.settled or time.monotonic() > self._deadline)
 
 

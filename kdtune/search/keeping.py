@@ -13,7 +13,7 @@ LAST_UPLOAD_S = 120.0
 
 
 @contextmanager
-def held(location: Location, console: Console) -> Iterator[None]:
+def held(location: Location, console: Console) -> Iterator[Claim]:
     """Inside, this process alone works on a search, and what it writes reaches remote storage.
 
     Args:
@@ -23,15 +23,16 @@ def held(location: Location, console: Console) -> Iterator[None]:
     Raises:
         ValueError: If another process works on it, or the storage cannot be used.
     """
-    with Claim(location, what=f"the search in '{location.uri}'"):
+    with Claim(location, what=f"the search in '{location.uri}'") as claim:
         if location.is_local:
-            yield
+            yield claim
             return
         fetch(location, location.local)
+        location.local.mkdir(parents=True, exist_ok=True)
         mirror = Mirror(location.local, location)
         mirror.start()
         try:
-            yield
+            yield claim
         finally:
             report = mirror.close(LAST_UPLOAD_S)
             if not report.complete:

@@ -33,6 +33,7 @@ from kdtune.search.telling import (
     say_what_is_recalled,
     show,
 )
+from kdtune.storage import Claim
 from kdtune.tracking import (
     MLflowSink,
 )
@@ -86,8 +87,8 @@ def run_search(
             same_as=request,
         )
     check_request(request)
-    with held(request.location, console):
-        return _Run(request, History(), program=program, console=console).run()
+    with held(request.location, console) as claim:
+        return _Run(request, History(), claim, program=program, console=console).run()
 
 
 def resume_search(
@@ -117,11 +118,11 @@ def resume_search(
     """
     console = console or Console()
     location = folder_of(name, storage)
-    with held(location, console):
+    with held(location, console) as claim:
         request, history, grown = reopened(location, **changes)
         if same_as and history.begun:
             check_same(same_as, history.begun)
-        return _resume(request, history, grown, program=program, console=console)
+        return _resume(request, history, claim, grown, program=program, console=console)
 
 
 def resume_request(
@@ -133,24 +134,25 @@ def resume_request(
         ValueError: As of :func:`resume_search`.
     """
     console = console or Console()
-    with held(folder_of(request.name, request.remote or request.storage), console):
+    with held(folder_of(request.name, request.remote or request.storage), console) as claim:
         history = read_log(request.folder)
         if history.begun is None:
             raise ValueError(f"nothing was begun in '{request.folder}'; call run_search")
         check_digest(request, history.begun)
-        return _resume(request, history, None, program=program, console=console)
+        return _resume(request, history, claim, None, program=program, console=console)
 
 
 def _resume(
     request: SearchRequest,
     history: History,
+    claim: Claim,
     grown: Grown | None,
     *,
     program: str,
     console: Console,
 ) -> int:
     check_request(request, again=True)
-    run = _Run(request, history, program=program, console=console)
+    run = _Run(request, history, claim, program=program, console=console)
     if grown:
         run.log.put(grown)
     return run.run()
@@ -160,14 +162,20 @@ class _Run:
     """One process's work on a search."""
 
     def __init__(
-        self, request: SearchRequest, history: History, *, program: str, console: Console
+        self,
+        request: SearchRequest,
+        history: History,
+        claim: Claim,
+        *,
+        program: str,
+        console: Console,
     ) -> None:
         self.request = request
         self.history = history
         self.program = program
         self.console = console
         self.log = SearchLog(request.folder)
-        self.interruption = Interruption()
+        self.interruption = Interruption(taken_over=lambda: claim.lost)
 
     def run(self) -> int:
         """Run it; returns the exit code of the process."""

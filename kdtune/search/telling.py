@@ -103,8 +103,8 @@ def say_how_to_go_on(
         name = signal.Signals(stop.signal).name
         say(console, f"Stopped by {name}; what is done is kept.")
     if stop.error:
-        where = stop.error.filename or request.folder
-        say(console, f"Stopped: '{where}' cannot be written ({stop.error.strerror}).")
+        where = f"'{stop.error.filename}': " if stop.error.filename else ""
+        say(console, f"Stopped, as results cannot be kept: {where}{stop.error.strerror}.")
     if broken:
         say(console, "The search broke off by a fault of its own; what is done is kept.")
     if stop.asked or broken:

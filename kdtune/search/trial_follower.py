@@ -111,6 +111,7 @@ class TrialFollower(GuardedCallback):
         self.metric = metric
         self.mode = mode
         self._running: dict[str, Progress] = {}
+        self._recalled: dict[str, Progress] = {}
 
     def started(self, trial: Trial, progress: Progress) -> None:
         """A trial begins; called again after a restart of the driver."""
@@ -131,9 +132,8 @@ class TrialFollower(GuardedCallback):
             trial: What the log says of it.
             index: As in :class:`Progress`.
         """
-        progress = self.progress_of(trial, index)
         if trial.end is None:
-            self._running[trial.trial_id] = progress
+            self._recalled[trial.trial_id] = self.progress_of(trial, index)
 
     def progress_of(self, trial: LoggedTrial, index: int = 0) -> Progress:
         """What the reports of a logged trial say."""
@@ -154,7 +154,7 @@ class TrialFollower(GuardedCallback):
         self._start(trials, trial)
 
     def _start(self, trials: list[Trial], trial: Trial) -> None:
-        known = self._running.get(trial.trial_id)
+        known = self._running.get(trial.trial_id) or self._recalled.pop(trial.trial_id, None)
         progress = known or Progress(index=trials.index(trial))
         self._running[trial.trial_id] = progress
         self.started(trial, progress)

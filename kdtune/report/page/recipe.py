@@ -122,12 +122,18 @@ def _options(params: Mapping[str, str]) -> Iterator[str]:
         yield f"--finalists-on {params['search.finalists_on']}"
     if "data.root" in params:
         yield f"--data-root {shlex.quote(params['data.root'])}"
-    storage = Path(params.get("teacher.store", "")).parent
-    if storage.name not in ("", USUAL_STORAGE):
-        yield f"--storage {shlex.quote(str(storage))}"
+    storage = _storage(params.get("teacher.store", ""))
+    if Path(storage).name not in ("", USUAL_STORAGE):
+        yield f"--storage {shlex.quote(storage)}"
+
+
+def _storage(store: str) -> str:
+    """Where the folder or URI of the teachers lies."""
+    place, mark, query = store.partition("?") if "://" in store else (store, "", "")
+    return place.rpartition("/")[0] + mark + query
 
 
 def _folder(facts: Facts) -> Path | None:
     """Of the results: beside the teachers, unless somebody put these elsewhere."""
     store = facts.record.search.params.get("teacher.store")
-    return Path(store).parent / facts.record.name if store else None
+    return Path(store).parent / facts.record.name if store and "://" not in store else None

@@ -1,0 +1,1 @@
+"""Clusters: what describes one, checked before it costs money, and the jobs that run on one."""

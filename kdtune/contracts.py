@@ -33,6 +33,17 @@ class Batch:
     lam: Tensor | None = None
     mixed: Optional["Batch"] = None
 
+    def rows(self, rows: Tensor | slice) -> "Batch":
+        """Those samples alone, without what is mixed of them besides."""
+        partners, lam = self.partner_labels, self.lam
+        return Batch(
+            index=self.index[rows],
+            images=self.images[rows],
+            labels=self.labels[rows],
+            partner_labels=None if partners is None else partners[rows],
+            lam=None if lam is None else lam[rows],
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
@@ -148,6 +159,9 @@ class Traits:
             besides the plain ones, by the terms of ``on_mixed`` alone, unless told otherwise.
         on_mixed: The terms that such mixed images get.
         team: Whether several networks are trained together.
+        sample_mean: Whether every term is a mean over the samples of a batch, so that the mean of
+            its values on parts of the batch, weighted by their sizes, is the same. Only such a
+            method can train on a batch in parts; one that compares the samples of a batch cannot.
     """
 
     teacher: bool = True
@@ -157,6 +171,7 @@ class Traits:
     soft_labels: bool = False
     on_mixed: tuple[str, ...] = ()
     team: bool = False
+    sample_mean: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

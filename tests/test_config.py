@@ -151,12 +151,27 @@ def test_numpy_scalars_are_accepted() -> None:
         ({"train.warmup_epochs": 30}, "train.warmup_epochs must be < train.epochs = 30, got 30"),
         ({"alpha": [0.1]}, "alpha must be a JSON scalar, got list"),
         ({"train.momentum": 0.0}, "train.nesterov needs train.momentum > 0"),
+        ({"teacher.momentum": 0.0}, "teacher.nesterov needs teacher.momentum > 0"),
+        ({"teacher.milestones": "0.8,0.2"}, "teacher.milestones must be rising shares"),
+        ({"train.epochs": 10**6}, "train.epochs must be less than or equal to 100000"),
+        ({"seed": 10**5000}, "seed must be below 2**63, got 2**16609 or more"),
+        ({"student": "a\0"}, "student must be Unicode without NUL characters"),
+        ({"method": []}, "method must be a JSON scalar, got list []"),
+        ({1: 2}, "a key must be a text, got int 1"),
         ({"data.label_noise": 1.5}, "data.label_noise must be less than or equal to 1, got 1.5"),
-        ({"data.imbalance": 0.0}, "data.imbalance must be greater than 0, got 0.0"),
+        ({"data.imbalance": 0.0}, "data.imbalance must be greater than or equal to 0.001, got 0.0"),
     ],
 )
 def test_bad_input_is_one_clear_error(given: dict[str, Any], message: str) -> None:
     assert message in refusal(given)
+
+
+def test_the_message_of_an_endless_value_is_short_and_keeps_the_remedy() -> None:
+    message = refusal({"method": "k" * 100_000})
+    assert len(message) < 2200
+    assert message.startswith("unknown method 'kkk")
+    assert message.endswith(", scratch, sp")
+    assert "characters left out" in message
 
 
 VALUES = st.one_of(

@@ -1,74 +1,84 @@
 """Distillation as a Ray Tune class trainable, one epoch a step."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from kdtune.config import parse
 from kdtune.training.delivery import deliver
+from kdtune.training.memory import MemoryShortage, in_parts
 from kdtune.training.trial import Trial
+from trainables.durable import Durable
 
 STUDENT = "student"
 """The folder of the saved student in a finalist's checkpoint."""
 
+logger = logging.getLogger(__name__)
 
-class Distill(tune.Trainable):
+
+class Distill(Durable[Trial]):
     """Train and validate a student as its flat configuration says.
 
-    Reports after every epoch; ``training_iteration`` is the number of epochs done. Actors may be
-    reused (``reuse_actors=True``): a trial is built afresh from its configuration in its first
-    step, so nothing of an earlier trial can leak in, and a bad configuration is that trial's error
-    alone.
+    Reports after every epoch; ``training_iteration`` is the number of epochs done. What becomes of
+    the network is the configuration's ``role``: a ``trial`` is only validated, a ``finalist`` is
+    scored on the test split and kept, a ``teacher`` is published to its store. The checkpoint
+    with a finalist's student must not be missed.
 
-    What becomes of the network is the configuration's ``role``: a ``trial`` is only validated, a
-    ``finalist`` is scored on the test split and kept, a ``teacher`` is published to its store.
+    Where memory runs out, the trial goes on once with ``train.micro_batch``, from the epoch that
+    failed, if its method and role allow it. Its reports then have ``train/micro_batch``; a trial
+    with that value and ``train.micro_batch_from``, the epochs before it, gives the same bits.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the configuration; the work starts with the first step."""
-        self._flat = dict(config)
-        self._trial: Trial | None = None
+        super().setup(config)
         self._scores: dict[str, float] = {}
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Become the trial of ``new_config``; never refuses, as a refusal can hang Tune."""
-        self.setup(new_config)
-        return True
+    def build(self) -> Trial:
+        """See :class:`~trainables.durable.Durable`."""
+        return Trial(parse(self._flat))
 
-    @property
-    def trial(self) -> Trial:
-        """The running trial.
+    def report(self) -> dict[str, Any]:
+        """One epoch.
 
         Raises:
-            ValueError: If the configuration, the data or the teacher are not valid.
+            MemoryShortage: If memory runs out, and there is nothing left to try.
         """
-        if self._trial is None:
-            self._trial = Trial(parse(self._flat))
-        return self._trial
-
-    def step(self) -> dict[str, Any]:
-        """One epoch."""
-        metrics: dict[str, Any] = self.trial.next_epoch()
+        metrics: dict[str, Any] = self._epoch()
         if self.trial.finished:
             metrics |= {"done": True, **self._conclude(metrics)}
         return metrics
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the trial's whole state; of a tested finalist the student to use as well."""
-        self.trial.save(Path(checkpoint_dir))
+    @property
+    def must_save(self) -> bool:
+        """A finalist's student exists in its checkpoint alone."""
+        return bool(self._scores)
+
+    def save_more(self, folder: Path) -> None:
+        """Of a tested finalist the student to use as well."""
         if self._scores:
-            deliver(self.trial, Path(checkpoint_dir) / STUDENT, self._scores)
+            deliver(self.trial, folder / STUDENT, self._scores)
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Continue a trial, bit for bit."""
-        self.trial.load(Path(checkpoint))
-
-    def cleanup(self) -> None:
-        """Let go of the trial's memory."""
-        self._trial = None
+    def _epoch(self) -> dict[str, float]:
+        epoch = self.trial.epoch
+        try:
+            return self.trial.next_epoch()
+        except MemoryShortage as shortage:
+            remedy = in_parts(self.trial.config, epoch)
+            if not remedy:
+                raise
+            text = f"{shortage}; trying again with {remedy}"
+            logger.warning("trial %s: %s", self.trial_id, text)
+        # Not in the handler: until its end, the error keeps alive what the step had in memory.
+        self.cleanup()
+        self._flat |= remedy
+        self.load_newest(self.latest)
+        while self.trial.epoch < epoch:
+            self.trial.next_epoch()
+        return self.trial.next_epoch()
 
     def _conclude(self, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What the role of the trial adds to its last report."""

@@ -14,17 +14,10 @@ class Finetune(Distill):
     :data:`~kdtune.training.finetune.RECIPE`. All else is as in :class:`~trainables.Distill`.
     """
 
-    @property
-    def trial(self) -> Trial:
-        """The running trial.
+    def build(self) -> Trial:
+        """See :class:`~trainables.durable.Durable`."""
+        return Trial(finetune_trial(self._flat))
 
-        Raises:
-            ValueError: If the configuration, the network or the data are not valid.
-        """
-        if self._trial is None:
-            self._trial = Trial(finetune_trial(self._flat))
-        return self._trial
-
-    def step(self) -> dict[str, Any]:
-        """One epoch."""
-        return {**with_errors(super().step())}
+    def report(self) -> dict[str, Any]:
+        """One epoch; raises as that of :class:`~trainables.Distill`."""
+        return {**with_errors(super().report())}

@@ -102,8 +102,12 @@ def _policy_routes(prefix: str, section: str, policy: str | None) -> dict[str, R
 
 
 def known_keys(method: str) -> list[str]:
-    """All keys that a trial with ``method`` may set, whatever its augmentation, sorted."""
-    return sorted(routes(Chosen(method, None, None)))
+    """All keys that a trial with ``method`` may set, whatever its augmentation, sorted.
+
+    Raises:
+        ConfigError: If there is no such method.
+    """
+    return sorted(routes(Chosen(chosen({"method": method}).method, None, None)))
 
 
 def method_keys(method: str) -> list[str]:

@@ -4,6 +4,7 @@ The flat form is what a space yields, Tune carries and MLflow shows. ``TrialConf
 inverse: the canonical form, with every active default written out.
 """
 
+import reprlib
 from collections.abc import Mapping
 from statistics import fmean
 from typing import Any, TypeVar
@@ -33,11 +34,14 @@ from kdtune.config.sections import (
     stage_shares,
 )
 from kdtune.contracts import FlatConfig, Scalar
+from kdtune.credentials import without_credentials
 from kdtune.objectives import OBJECTIVES, Objective
 from kdtune.settings import Settings
 from kdtune.views import AUGMENTS, Augment
 
 S = TypeVar("S", bound=Settings)
+INTEGER_BITS = 63
+"""What Arrow, torch and a database hold in an integer, beside its sign."""
 SPARSITY = 1e-4
 """Strength of the L1 penalty of network slimming (Liu et al., 2017), where none is given."""
 
@@ -87,6 +91,7 @@ class _Builder:
         pruned = self._pruned(objective, own)
         data, train = self._make(DataSettings, "data"), self._make(TrainSettings, "train")
         _check_train_on(data, train)
+        _check_micro_batch(self._choice.method, objective, train)
         batches = _batches(objective, self._choice.augment, views, own.get("batches"))
         _check_pick_of_phases(views, batches, pruned)
         return self._make(
@@ -214,6 +219,14 @@ def _check_train_on(data: DataSettings, train: TrainSettings) -> None:
         )
 
 
+def _check_micro_batch(method: str, objective: Objective, train: TrainSettings) -> None:
+    if train.micro_batch is not None and not objective.traits.sample_mean:
+        raise ConfigError(
+            f"train.micro_batch must be left out with method '{method}', which compares the images "
+            f"of a batch with each other, got {train.micro_batch}; lower train.batch_size instead"
+        )
+
+
 def _check_pick(key: str, views: Augment, *, has_teacher: bool) -> None:
     criterion = getattr(views, "criterion", "")
     if views.picks and criterion != "student_entropy" and not has_teacher:
@@ -236,11 +249,40 @@ def _check_pick_of_phases(views: Augment, batches: str | None, prune: PruneSetti
 
 
 def _scalar(key: str, value: Any) -> Scalar:
+    """``value`` as it is, or out of numpy, if JSON, a file system and 64 bits can hold it."""
+    if not isinstance(key, str):
+        raise ConfigError(f"a key must be a text, got {type(key).__name__} {reprlib.repr(key)}")
     if isinstance(value, np.generic):
         value = value.item()
     if value is not None and not isinstance(value, str | int | float | bool):
-        raise ConfigError(f"{key} must be a JSON scalar, got {type(value).__name__} {value!r}")
+        given = f"{type(value).__name__} {reprlib.repr(value)}"
+        raise ConfigError(f"{key} must be a JSON scalar, got {given}")
+    if isinstance(value, str):
+        check_text(key, value)
+    elif isinstance(value, int) and value.bit_length() > INTEGER_BITS:
+        raise ConfigError(f"{key} must be below 2**{INTEGER_BITS}, got {_magnitude(value)}")
     return value
+
+
+def check_text(key: str, text: str) -> None:
+    """Refuse what no file name can hold, and what no log should.
+
+    Raises:
+        ConfigError: If ``text`` is no Unicode, has a character of code 0, or holds credentials.
+    """
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ConfigError(f"{key} must be Unicode without NUL characters, got {text!r}")
+    shown = without_credentials(text)
+    if shown != text:
+        raise ConfigError(
+            f"{key} must hold no credentials, since configurations are logged, got {shown!r}; give "
+            "them by the environment or the files of their client"
+        )
+
+
+def _magnitude(value: int) -> str:
+    """An integer of any length, since Python writes none of thousands of digits."""
+    return f"{'-' * (value < 0)}2**{value.bit_length() - 1} or more"
 
 
 def decode(texts: Mapping[str, str]) -> dict[str, Scalar]:
@@ -257,6 +299,7 @@ def decode(texts: Mapping[str, str]) -> dict[str, Scalar]:
     )
     decoded: dict[str, Scalar] = {}
     for key, text in texts.items():
+        check_text(key, text)
         adapter: TypeAdapter[Any] = TypeAdapter(field_of(key, choice).annotation or str)
         try:
             decoded[key] = adapter.validate_strings(text)

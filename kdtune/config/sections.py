@@ -13,6 +13,10 @@ from kdtune.views import AUGMENTS, Augment
 Schedule = Literal["step", "cosine", "constant", "cosine_restarts", "early_stop"]
 PrunePhase = Literal["finetune", "pre_distill", "post_distill", "pre_post", "self_distill"]
 Batches = Literal["plain+mixed", "mixed"]
+MOST_EPOCHS, MOST_IMAGES = 100_000, 1_000_000
+"""Far above what anybody trains: a slip of the keyboard is told, not tried."""
+Epochs = Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
+BatchSize = Annotated[int, Field(ge=2, le=MOST_IMAGES)]
 
 
 def _known_augment(name: str) -> str:
@@ -36,6 +40,11 @@ def stage_shares(text: str) -> tuple[float, ...]:
     return values
 
 
+def _known_shares(text: str) -> str:
+    rising_shares(text)
+    return text
+
+
 def _numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",") if part.strip())
@@ -51,17 +60,24 @@ class DataSettings(Settings):
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     train_limit: Annotated[int, Field(ge=1)] | None = None
     label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
-    imbalance: Annotated[float, Field(gt=0)] | None = None
+    imbalance: Annotated[float, Field(ge=0.001)] | None = None
     flip: bool | None = None
     image_column: str = ""
     label_column: str = ""
 
 
 class TrainSettings(Settings):
-    """How a network is trained: SGD, its schedule, and the machine's share."""
+    """How a network is trained: SGD, its schedule, and the machine's share.
 
-    epochs: Annotated[int, Field(ge=1)] = 30
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    ``micro_batch`` is how many images of a batch are in memory at a time; their gradients are
+    summed, so the batch stays what it is. It counts from the epoch ``micro_batch_from`` of the
+    whole trial on, warm-up included, by default from the first.
+    """
+
+    epochs: Epochs = 30
+    batch_size: BatchSize = 64
+    micro_batch: Annotated[int, Field(ge=2)] | None = None
+    micro_batch_from: Annotated[int, Field(ge=0)] | None = None
     lr: Annotated[float, Field(gt=0)] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = True
@@ -76,11 +92,7 @@ class TrainSettings(Settings):
     threads: Annotated[int, Field(ge=1)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
-    @field_validator("milestones")
-    @classmethod
-    def _check_milestones(cls, text: str) -> str:
-        rising_shares(text)
-        return text
+    _check_milestones = field_validator("milestones")(_known_shares)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -90,6 +102,11 @@ class TrainSettings(Settings):
             raise ValueError(
                 f"train.warmup_epochs must be < train.epochs = {self.epochs}, "
                 f"got {self.warmup_epochs}"
+            )
+        if self.micro_batch_from is not None and self.micro_batch is None:
+            raise ValueError(
+                "train.micro_batch_from says since when train.micro_batch counts, which is not "
+                "given; drop it"
             )
         return self
 
@@ -152,10 +169,10 @@ class TeacherConfig(Settings):
 
     model: str = "resnet8"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    full_epochs: Annotated[int, Field(ge=1)] = 30
+    epochs: Epochs | None = None
+    full_epochs: Epochs = 30
     augment: str = "standard"
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    batch_size: BatchSize = 64
     lr: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = True
@@ -167,9 +184,12 @@ class TeacherConfig(Settings):
     views: InstanceOf[Augment]
 
     _check_augment = field_validator("augment")(_known_augment)
+    _check_milestones = field_validator("milestones")(_known_shares)
 
     @model_validator(mode="after")
-    def _check_epochs(self) -> Self:
+    def _check_together(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("teacher.nesterov needs teacher.momentum > 0, got 0; set one of them")
         if self.epochs is not None and self.epochs > self.full_epochs:
             raise ValueError(
                 f"teacher_epochs must be at most teacher.full_epochs = {self.full_epochs}, "

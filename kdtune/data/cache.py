@@ -2,14 +2,17 @@
 
 An entry is a folder of plain ``.npy`` files beside a ``meta.json``. It appears by one rename, so a
 reader sees all of it or nothing, and a lock beside it makes concurrent processes decode once. On
-opening, file sizes and shapes are checked and, up to `VERIFY_BYTES`, the content hash (about 0.1 s
-for CIFAR-10); an entry that fails is decoded again.
+opening, sizes, shapes and content hashes are checked (about 0.1 s for CIFAR-10), those of images up
+to `VERIFY_BYTES`; an entry that fails is decoded again.
 """
 
 import hashlib
 import json
+import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ LAYOUT = 1
 
 VERIFY_BYTES = 1 << 30
 ROWS_AT_ONCE = 1024
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,22 +59,52 @@ class Stored:
 def open_or_decode(plan: Plan, folder: Path) -> Stored:
     """The entry for ``plan`` under ``folder``, decoded first if it is missing or damaged.
 
+    Where the folder cannot be used, being full or read-only, the data is decoded into this
+    process's own memory, with a warning.
+
     Raises:
         DataError: If the source's content breaks a rule.
+        FileNotFoundError: If the source is no longer there.
     """
     key = hashlib.sha256(json.dumps([LAYOUT, *plan.identity]).encode()).hexdigest()[:24]
     entry = folder / key
     if stored := _open(entry):
         return stored
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{key}.lock"):
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(folder / f"{key}.lock"))
+        except (OSError, NotImplementedError) as error:
+            return _in_memory(plan.decode(), folder, error)
         if stored := _open(entry):
             return stored
-        _publish(plan.decode(), entry)
-    stored = _open(entry)
-    if stored is None:
-        raise OSError(f"dataset cache entry '{entry}' is not readable right after it was written")
-    return stored
+        decoded = plan.decode()
+        try:
+            _publish(decoded, entry)
+        except OSError as error:
+            return _in_memory(decoded, folder, error)
+    return _open(entry) or _in_memory(decoded, folder, "what was written cannot be read back")
+
+
+def _in_memory(decoded: Decoded, folder: Path, reason: object) -> Stored:
+    logger.warning(
+        "the dataset cache '%s' cannot be used (%s): every process decodes the data anew and holds "
+        "a copy of its own; free space there, or make it writable",
+        folder,
+        reason,
+    )
+    parts = _alike(decoded)
+    images = np.concatenate(parts)
+    sums = np.concatenate([_sums(images[rows]) for rows in _chunks(len(images))])
+    labels = _labels(decoded)
+    return Stored(
+        images=torch.from_numpy(images),
+        labels=torch.from_numpy(labels),
+        sums=torch.from_numpy(sums),
+        train_count=len(decoded.train.labels),
+        class_names=decoded.class_names,
+        fingerprint=_fingerprint(images, labels, len(decoded.train.labels)),
+    )
 
 
 def _publish(decoded: Decoded, entry: Path) -> None:
@@ -86,34 +121,43 @@ def _publish(decoded: Decoded, entry: Path) -> None:
 
 
 def _write(decoded: Decoded, folder: Path) -> None:
-    parts = [decoded.train.images, decoded.test.images]
-    if parts[0].shape[1] != parts[1].shape[1]:
-        parts = [as_rgb(part) for part in parts]
+    parts = _alike(decoded)
     shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
-    images = np.lib.format.open_memmap(
-        folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape
-    )
-    sums = np.empty((*shape[:2], 2), dtype=np.int64)
-    start = 0
-    for part in parts:
-        for row in range(0, len(part), ROWS_AT_ONCE):
-            chunk = part[row : row + ROWS_AT_ONCE]
-            rows = slice(start, start + len(chunk))
-            images[rows], sums[rows] = chunk, _sums(chunk)
-            start += len(chunk)
-    labels = np.concatenate([decoded.train.labels, decoded.test.labels])
-    images.flush()
+    sums = []
+    # Not through a memory map: on a full disk that kills the process in place of an error.
+    with (folder / "images.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            for rows in _chunks(len(part)):
+                file.write(np.ascontiguousarray(part[rows]).data)
+                sums.append(_sums(part[rows]))
+    labels = _labels(decoded)
     np.save(folder / "labels.npy", labels)
-    np.save(folder / "sums.npy", sums)
+    np.save(folder / "sums.npy", np.concatenate(sums))
     train_count = len(decoded.train.labels)
     meta = {
         "train_count": train_count,
         "shape": shape,
         "class_names": decoded.class_names,
-        "fingerprint": _fingerprint(images, labels, train_count),
-        "sums": _digest(sums),
+        "fingerprint": _fingerprint(_mapped(folder / "images.npy"), labels, train_count),
+        "small": _digest(labels, np.concatenate(sums)),
     }
-    (folder / "meta.json").write_text(json.dumps(meta))
+    (folder / "meta.json").write_text(json.dumps({"meta": meta, "digest": _digest_of(meta)}))
+
+
+def _alike(decoded: Decoded) -> list[NDArray[np.uint8]]:
+    """Training and test images, both grey or both colour."""
+    parts = [decoded.train.images, decoded.test.images]
+    return parts if parts[0].shape[1] == parts[1].shape[1] else [as_rgb(part) for part in parts]
+
+
+def _labels(decoded: Decoded) -> NDArray[np.int64]:
+    return np.concatenate([decoded.train.labels, decoded.test.labels])
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(row, row + ROWS_AT_ONCE) for row in range(0, count, ROWS_AT_ONCE))
 
 
 def _sums(images: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -126,7 +170,10 @@ def _sums(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 def _open(entry: Path) -> Stored | None:
     """The entry, or None if it is missing or fails a check."""
     try:
-        meta = json.loads((entry / "meta.json").read_text())
+        written = json.loads((entry / "meta.json").read_text())
+        meta = written["meta"]
+        if written["digest"] != _digest_of(meta):
+            return None
         images, labels, sums = (_mapped(entry / f"{n}.npy") for n in ("images", "labels", "sums"))
         if not _agrees(meta, images, labels, sums):
             return None
@@ -138,7 +185,7 @@ def _open(entry: Path) -> Stored | None:
             class_names=tuple(meta["class_names"]),
             fingerprint=str(meta["fingerprint"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except Exception:  # a damaged file can raise nearly anything inside numpy's reader
         return None
 
 
@@ -156,15 +203,23 @@ def _agrees(
         return False
     if labels.shape != (count,) or sums.shape != (count, channels, 2):
         return False
+    if _digest(labels, sums) != meta["small"]:
+        return False
     if images.nbytes > VERIFY_BYTES:
         return True
-    content = _fingerprint(images, labels, int(meta["train_count"]))
-    return bool(content == meta["fingerprint"] and _digest(sums) == meta["sums"])
+    return bool(_fingerprint(images, labels, int(meta["train_count"])) == meta["fingerprint"])
 
 
 def _fingerprint(images: NDArray[Any], labels: NDArray[Any], train_count: int) -> str:
-    head = json.dumps([train_count, *images.shape]).encode()
-    return _digest(np.frombuffer(head, dtype=np.uint8), labels, images)
+    return _digest(_as_array([train_count, *images.shape]), labels, images)
+
+
+def _digest_of(meta: dict[str, Any]) -> str:
+    return _digest(_as_array(meta))
+
+
+def _as_array(plain: object) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
 
 
 def _digest(*arrays: NDArray[Any]) -> str:

@@ -57,6 +57,8 @@ def check_columns(schema: Any, columns: Columns, *, place: str) -> None:
     for name in (columns.image, columns.label):
         if name not in schema.names:
             raise DataError(f"{place}: no column '{name}'{nearest(name, schema.names)}")
+        if schema.names.count(name) > 1:
+            raise DataError(f"{place}: several columns are called '{name}'; rename all but one")
     if not _holds_images(schema.field(columns.image).type):
         raise DataError(
             f"{place}: image column '{columns.image}' must be a struct with a binary field "
@@ -117,10 +119,12 @@ def _class_names(schema: Any, label: str, place: str) -> tuple[str, ...]:
     if raw is None:
         return ()
     try:
-        names = json.loads(raw)["info"]["features"][label].get("names") or ()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = json.loads(raw)["info"]["features"][label].get("names") or []
+        if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+            raise TypeError("its names are not a list of texts")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{place}: the Hugging Face metadata must describe column '{label}' ({error!r}); "
             "rewrite the file, or drop the metadata"
         ) from error
-    return tuple(str(name) for name in names)
+    return tuple(names)

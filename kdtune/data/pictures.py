@@ -16,6 +16,8 @@ from kdtune.data.errors import DataError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
 MAX_SIDE = 512
 """Pixels; a larger image is refused from its header, before memory is spent on it."""
+MAX_BYTES = 4 << 20
+"""Of one encoded image; without any compression the largest one has a quarter of that."""
 
 GREY_MODES = ("1", "L")
 COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "LA", "CMYK", "YCbCr")
@@ -42,8 +44,8 @@ def decode_pictures(items: Iterable[Item], *, side: int | None = None) -> Pixels
         ``(n, C, side, side)`` with C of 1 or 3.
 
     Raises:
-        DataError: For the first image that cannot be read, is too large, is not square, differs
-            in size, or has more than 8 bits a channel.
+        DataError: For the first image that cannot be read, is too large in pixels or in bytes, is
+            not square, differs in size, or has more than 8 bits a channel.
     """
     source = iter(items)
     if side is None:
@@ -62,6 +64,19 @@ def decode_pictures(items: Iterable[Item], *, side: int | None = None) -> Pixels
 def as_rgb(images: Pixels) -> Pixels:
     """``(n, 1 or 3, H, W)`` to ``(n, 3, H, W)``; grey is repeated as a view, without a copy."""
     return np.broadcast_to(images, (len(images), 3, *images.shape[2:]))
+
+
+def check_bytes(place: str, size: int) -> None:
+    """Refuse an encoded image for its size alone, before memory is spent on it.
+
+    Raises:
+        DataError: If it is above :data:`MAX_BYTES`.
+    """
+    if size > MAX_BYTES:
+        raise DataError(
+            f"{place}: an encoded image must have <= {MAX_BYTES:,} bytes, got {size:,}; "
+            "encode it anew, without metadata"
+        )
 
 
 def _chunks(source: Iterator[Item], count: int) -> Iterator[list[Item]]:
@@ -95,6 +110,7 @@ def _square_side(place: str, blob: bytes) -> int:
 
 def _decode(place: str, blob: bytes, *, side: int | None) -> Pixels:
     """``(H, W)`` if grey, ``(H, W, 3)`` otherwise."""
+    check_bytes(place, len(blob))
     try:
         with Image.open(io.BytesIO(blob), formats=FORMATS) as image:
             _check_header(place, image, side=side)

@@ -1,5 +1,6 @@
 """From a name to a network: the zoo first, then torchvision."""
 
+import re
 from collections.abc import Collection
 
 import torch
@@ -13,6 +14,8 @@ from kdtune.registry import nearest
 from kdtune.seeds import global_stream
 
 LIBRARY = "torchvision"
+LARGEST = 2000
+"""Number in a name: the deepest published resnet has 1,202 layers."""
 
 
 def build(name: str, *, classes: int, channels: int = 3, size: int = 32, seed: int) -> nn.Module:
@@ -90,6 +93,8 @@ def locate(name: str) -> tuple[str, Builder]:
     listing = [family for family in FAMILIES.names() if name in FAMILIES.get(family).listed]
     if not listing and name in library_names():
         return LIBRARY, library_builder(name)
+    if not listing:
+        _check_size(name)
     for family in listing or FAMILIES.names():
         builder = FAMILIES.get(family).match(name)
         if builder is not None:
@@ -106,6 +111,15 @@ def names() -> list[str]:
 def zoo_names() -> list[str]:
     """The names that the families list, family by family."""
     return [name for family in FAMILIES.names() for name in FAMILIES.get(family).listed]
+
+
+def _check_size(name: str) -> None:
+    """Refuse a network that would only be built to fill the memory, such as ``resnet6000002``."""
+    for number in re.findall(r"\d+", name):
+        if len(number) > len(str(LARGEST)) or int(number) > LARGEST:
+            raise ValueError(
+                f"a number in the name of a network must be at most {LARGEST}, got '{name}'"
+            )
 
 
 def _check_numbers(classes: int, channels: int, size: int) -> None:

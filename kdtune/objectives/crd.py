@@ -214,6 +214,7 @@ class ContrastiveRepresentation(Guided):
     """
 
     zero_at_match: ClassVar[bool] = False
+    sample_mean: ClassVar[bool] = False
 
     beta: Annotated[float, Field(ge=0)] = 0.8
     dim: Annotated[int, Field(ge=1)] = 128

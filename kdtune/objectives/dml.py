@@ -65,11 +65,11 @@ class MutualLearning(Objective):
 
     temperature: Annotated[float, Field(gt=0)] = 4.0
     beta: Annotated[float, Field(ge=0)] = 1.0
-    members: Annotated[int, Field(ge=2)] = 2
+    members: Annotated[int, Field(ge=2, le=64)] = 2
 
     @property
     def traits(self) -> Traits:
-        return Traits(teacher=False, zero_at_match=True, team=True)
+        return Traits(teacher=False, zero_at_match=True, team=True, sample_mean=True)
 
     def weights(self, moment: Moment) -> Mapping[str, float]:
         return {"ce": 1.0, "dml": self.beta}

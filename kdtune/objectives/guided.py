@@ -29,6 +29,10 @@ class Guided(Objective):
     """Whether the method's own terms are 0 for equal networks; not behind layers of its own, which
     start at random."""
 
+    sample_mean: ClassVar[bool] = True
+    """Whether the method's own terms are means over the samples of a batch; not if they compare
+    samples with each other."""
+
     def own_taps(self) -> tuple[str, ...]:
         """The feature taps that the method reads."""
         return ()
@@ -48,6 +52,7 @@ class Guided(Objective):
             zero_at_match=self.zero_at_match,
             soft_labels=self.alpha > 0,
             on_mixed=("kd",),
+            sample_mean=self.sample_mean,
         )
 
     def stops_at(self, moment: Moment) -> int | None:

@@ -117,12 +117,12 @@ class NativeEnsemble(Objective):
 
     temperature: Annotated[float, Field(gt=0)] = 3.0
     beta: Annotated[float, Field(ge=0)] = 1.0
-    branches: Annotated[int, Field(ge=2)] = 3
+    branches: Annotated[int, Field(ge=2, le=64)] = 3
     ramp_epochs: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def traits(self) -> Traits:
-        return Traits(teacher=False, zero_at_match=True, team=True)
+        return Traits(teacher=False, zero_at_match=True, team=True, sample_mean=True)
 
     def weights(self, moment: Moment) -> Mapping[str, float]:
         length = self.ramp_epochs or max(1, round(RAMP_SHARE * moment.epochs))

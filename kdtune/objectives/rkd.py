@@ -1,7 +1,7 @@
 """Relational knowledge distillation (Park et al., 2019, arXiv:1904.05068)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -117,6 +117,8 @@ class RelationalDistillation(Guided):
     The map at the end of block 3, flattened, is sarfraz2020's; ``pooled`` is the vector that
     HobbitLong/RepDistiller compares.
     """
+
+    sample_mean: ClassVar[bool] = False
 
     distance_weight: Annotated[float, Field(ge=0)] = 25.0
     angle_weight: Annotated[float, Field(ge=0)] = 50.0

@@ -19,7 +19,7 @@ class Scratch(Objective):
 
     @property
     def traits(self) -> Traits:
-        return Traits(teacher=False)
+        return Traits(teacher=False, sample_mean=True)
 
     def weights(self, moment: Moment) -> Mapping[str, float]:
         return {"ce": 1.0}

@@ -1,7 +1,7 @@
 """Similarity-preserving distillation (Tung and Mori, 2019, arXiv:1907.09682)."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -45,6 +45,8 @@ def similarity_loss(student: Tensor, teacher: Tensor) -> Tensor:
 @OBJECTIVES.register("sp")
 class SimilarityPreserving(Guided):
     """``CE + beta * similarity loss`` of the maps at the end of one block."""
+
+    sample_mean: ClassVar[bool] = False
 
     beta: Annotated[float, Field(ge=0)] = 3000.0
     block: Annotated[int, Field(ge=1, le=5)] = 3

@@ -93,7 +93,7 @@ class PruneRecord:
             found = json.loads(text)
             detail = {str(k): [int(i) for i in v] for k, v in found["detail"].items()}
             return cls(method=str(found["method"]), ratio=float(found["ratio"]), detail=detail)
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(
                 "a prune record must be a JSON object with method, ratio and detail, "
                 f"got {text[:80]!r}"

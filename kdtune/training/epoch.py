@@ -1,6 +1,6 @@
 """One training epoch, for any method."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,6 +50,44 @@ class EpochResult:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Lot:
+    """What a step, or a part of it, trains on.
+
+    Attributes:
+        main: Images that get all terms.
+        extra: Mixed images that get some terms besides; as many.
+        said_of_main: ``(B, classes)``, the teacher's logits where they are known already.
+        said_of_extra: The same of ``extra``.
+    """
+
+    main: Batch
+    extra: Batch | None = None
+    said_of_main: Tensor | None = None
+    said_of_extra: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.main.labels)
+
+    def parts(self, most: int | None) -> "Iterator[_Lot]":
+        """Parts of nearly equal size, of ``most`` images or fewer; the lot itself for None.
+
+        No part is one image alone, as batch statistics need two; so of 3 images there is one part.
+        """
+        count = 1 if most is None else min(-(-len(self) // most), len(self) // 2)
+        if count <= 1:
+            yield self
+            return
+        ends = [len(self) * part // count for part in range(count + 1)]
+        for rows in map(slice, ends, ends[1:]):
+            yield _Lot(
+                main=self.main.rows(rows),
+                extra=None if self.extra is None else self.extra.rows(rows),
+                said_of_main=None if self.said_of_main is None else self.said_of_main[rows],
+                said_of_extra=None if self.said_of_extra is None else self.said_of_extra[rows],
+            )
+
+
 @dataclass(kw_only=True)
 class Lesson:
     """Everything that one phase of a trial trains with.
@@ -91,44 +129,53 @@ class Lesson:
         for step, batch in enumerate(self.stream.epoch(epoch)):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.phase.rate(epoch + step / self.stream.steps_per_epoch)
-            draws = partial(generator, self.seed, "method", epoch, step)
-            terms, notes = self._terms(batch, weights, draws)
-            loss = torch.stack([_weight(weights, n) * term for n, term in terms.items()]).sum()
+            lot, notes = self._lot(batch, weights)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            for number, part in enumerate(lot.parts(self.phase.micro_batch(epoch))):
+                draws = partial(generator, self.seed, "method", epoch, step, *_later(number))
+                terms, more = self._terms(part, weights, draws)
+                loss = torch.stack([_weight(weights, n) * term for n, term in terms.items()]).sum()
+                share = torch.full_like(loss, len(part) / len(lot))
+                loss.backward(share)  # type: ignore[no-untyped-call]
+                for name, value in {"loss": loss, **terms, **notes, **more}.items():
+                    sum_before = sums.get(name, torch.zeros_like(value))
+                    sums[name] = sum_before + value.detach() * len(part)
             self.after_backward()
             self.optimizer.step()
-            size = len(batch.labels) // (2 if self._is_pool(batch) else 1)
-            images += size
-            for name, value in {"loss": loss, **terms, **notes}.items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * size
+            images += len(lot)
         means = {name: value.item() / images for name, value in sums.items()}
         return EpochResult(loss=means.pop("loss"), terms=means, weights=weights, images=images)
 
+    def _lot(self, batch: Batch, weights: Mapping[str, float]) -> tuple[_Lot, dict[str, Tensor]]:
+        """What of a batch of the stream is trained on, and what is worth noting of the choice."""
+        guided = self.teacher is not None and _distils(weights)
+        on_mixed = guided and self._on_mixed(weights)
+        extra = batch.mixed if on_mixed else None
+        if not (self._is_pool(batch) or (self.stream.policy.picks and extra is not None)):
+            return _Lot(main=batch, extra=extra), {}
+        picked = self._pick(batch if extra is None else extra)
+        notes = {} if picked.kld_ratio is None else {"mean_kld_ratio": picked.kld_ratio}
+        if extra is None:
+            return _Lot(main=picked.batch, said_of_main=picked.teacher_logits), notes
+        return _Lot(main=batch, extra=picked.batch, said_of_extra=picked.teacher_logits), notes
+
+    def _on_mixed(self, weights: Mapping[str, float]) -> list[str]:
+        """The terms that mixed images get besides the plain ones."""
+        return [name for name in self.objective.traits.on_mixed if name in weights]
+
     def _terms(
-        self, batch: Batch, weights: Mapping[str, float], draws: Draws
+        self, lot: _Lot, weights: Mapping[str, float], draws: Draws
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The raw terms of a step, and what else is worth noting."""
-        distils = any(name != "ce" for name in weights)
+        """The raw terms of a lot or a part of it, and what else is worth noting."""
+        distils = _distils(weights)
         guided = self.teacher is not None and distils
-        on_mixed = [name for name in self.objective.traits.on_mixed if name in weights]
-        main, extra = batch, batch.mixed if guided and on_mixed else None
-        said_of_main = said_of_extra = None
-        notes: dict[str, Tensor] = {}
-        if self._is_pool(batch) or (self.stream.policy.picks and extra is not None):
-            picked = self._pick(main if extra is None else extra)
-            if picked.kld_ratio is not None:
-                notes["mean_kld_ratio"] = picked.kld_ratio
-            if extra is None:
-                main, said_of_main = picked.batch, picked.teacher_logits
-            else:
-                extra, said_of_extra = picked.batch, picked.teacher_logits
         taps = self.objective.traits.taps if distils else ()
-        step = self._step(main, taps, said_of_main, draws, guided=guided)
+        step = self._step(lot.main, taps, lot.said_of_main, draws, guided=guided)
         terms = {name: self.objective.term(name, step) for name in weights}
-        notes |= self.objective.notes(step)
-        if extra is not None:
-            step = self._step(extra, (), said_of_extra, draws, guided=True)
+        notes = dict(self.objective.notes(step))
+        if lot.extra is not None:
+            step = self._step(lot.extra, (), lot.said_of_extra, draws, guided=True)
+            on_mixed = self._on_mixed(weights)
             terms |= {f"{name}{ON_MIXED}": self.objective.term(name, step) for name in on_mixed}
         if step.teacher is not None and step.batch.partner_labels is not None:
             notes |= label_disagreement(step.teacher.logits, step.batch)
@@ -196,6 +243,15 @@ def _run(network: nn.Module, images: Tensor, taps: tuple[str, ...]) -> Outputs:
         outputs: Outputs = network(images)
         return outputs
     return run(network, images, taps)
+
+
+def _distils(weights: Mapping[str, float]) -> bool:
+    return any(name != "ce" for name in weights)
+
+
+def _later(number: int) -> tuple[int, ...]:
+    """Names the draws of a part; the first one's are those of a whole batch."""
+    return (number,) if number else ()
 
 
 def _is_term(name: str, weights: Mapping[str, float]) -> bool:

@@ -135,19 +135,7 @@ def pick(
     if criterion == "kld":
         ratio = mean_kld_ratio(scores, rows)
     return Picked(
-        batch=_rows_of(pool, rows),
+        batch=pool.rows(rows),
         teacher_logits=None if taught is None else taught[rows],
         kld_ratio=ratio,
-    )
-
-
-def _rows_of(pool: Batch, rows: Tensor) -> Batch:
-    assert pool.partner_labels is not None
-    assert pool.lam is not None
-    return Batch(
-        index=pool.index[rows],
-        images=pool.images[rows],
-        labels=pool.labels[rows],
-        partner_labels=pool.partner_labels[rows],
-        lam=pool.lam[rows],
     )

@@ -54,6 +54,10 @@ class Phase:
         """The learning rate at a fractional epoch of the trial."""
         return learning_rate(self.train, epoch - self.origin) if self.lr is None else self.lr
 
+    def micro_batch(self, epoch: int) -> int | None:
+        """How many images of a batch are trained on at a time in ``epoch``; None for all."""
+        return self.train.micro_batch if epoch >= (self.train.micro_batch_from or 0) else None
+
 
 class _Task(NamedTuple):
     objective: Objective

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from kdtune.config import TEACHER_AXES, ConfigError, TrialConfig, parse, without_teacher
@@ -21,6 +20,7 @@ from kdtune.models.catalog import locate
 from kdtune.objectives import OBJECTIVES
 from kdtune.seeds import derive
 from kdtune.teachers.store import TeacherError, TeacherStore, key_of
+from kdtune.training.checkpoint import read_state, write_state
 from kdtune.training.data import load_trial_data
 from kdtune.training.device import make_repeatable, resolve_device
 from kdtune.training.ensemble import ensemble_scores
@@ -296,13 +296,22 @@ class SequenceTrial:
             self._trial.restore(state["trial"])
 
     def save(self, folder: Path) -> None:
-        """Write the state to ``folder/sequence.pt``."""
-        torch.save(self.state(), folder / "sequence.pt")
+        """Write the state to ``folder/sequence.pt``.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        write_state(self.state(), folder / "sequence.pt")
 
     def load(self, folder: Path) -> None:
-        """Restore from ``folder/sequence.pt``, which may hold but tensors and plain values."""
-        file = folder / "sequence.pt"
-        self.restore(torch.load(file, map_location=self.device, weights_only=True))
+        """Restore from ``folder/sequence.pt``, which may hold but tensors and plain values.
+
+        Raises:
+            DamagedCheckpoint: If it is not such a file.
+            ConfigError: If it is of another configuration.
+            TeacherError: If a member that was done is no longer stored.
+        """
+        self.restore(read_state(folder / "sequence.pt", self.device))
 
     # Private
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from kdtune import models
 from kdtune.config import TrialConfig, teacher_trial
 from kdtune.data import Dataset
 from kdtune.teachers.store import (
+    DamagedTeacher,
     TeacherError,
     TeacherStore,
     key_of,
@@ -75,9 +77,13 @@ def obtain_teacher(
         train: Trains a teacher from its own trial and publishes it; called at most once, under
             the store's lock.
 
+    A stored one that is damaged is trained again, and a warning says so; only one that the user
+    names by its key cannot be.
+
     Raises:
         TeacherError: If the teacher is damaged, of another network, or scores otherwise than
             recorded.
+        StorageError: If it must be trained and the store cannot be written.
     """
     teacher = config.teacher
     assert teacher is not None
@@ -91,11 +97,13 @@ def obtain_teacher(
         return _from_file(teacher.model, teacher.weights, dataset, device)
     trial = teacher_trial(config)
     key = key_of(identity_of(trial, device.type))
-    if key not in store:
-        with store.lock(key):
-            if key not in store:
-                train(trial)
-    return stored_teacher(store.root, key, load_trial_data(trial), device)
+    data = load_trial_data(trial)
+    with suppress(KeyError, DamagedTeacher):
+        return stored_teacher(store.root, key, data, device)
+    with store.lock(key):
+        if key not in store:
+            train(trial)
+    return stored_teacher(store.root, key, data, device)
 
 
 def publish_teacher(trial: TrialConfig, device: torch.device, state: Mapping[str, Tensor]) -> str:
@@ -115,12 +123,13 @@ def split_digest(dataset: Dataset) -> str:
 
 
 def _check_stored(store: TeacherStore, key: str, model: str) -> None:
-    if key not in store:
+    try:
+        stored = store.read(key)[1].config["student"]
+    except KeyError:
         raise TeacherError(
             f"teacher.weights must name a stored network, got '{STORED}{key}', and "
             f"'{store.root}' has none of that key; check teacher.store"
-        )
-    stored = store.read(key)[1].config["student"]
+        ) from None
     if stored != model:
         raise TeacherError(
             f"teacher must be '{stored}', the network stored under '{key}', got '{model}'"
@@ -128,12 +137,13 @@ def _check_stored(store: TeacherStore, key: str, model: str) -> None:
 
 
 @lru_cache(maxsize=4)
-def stored_teacher(root: Path, key: str, dataset: Dataset, device: torch.device) -> FrozenTeacher:
+def stored_teacher(root: str, key: str, dataset: Dataset, device: torch.device) -> FrozenTeacher:
     """A network of the store in ``root``, frozen and measured again.
 
     Raises:
         KeyError: If it is not stored.
-        TeacherError: If it is damaged, does not fit the data, or scores otherwise than recorded.
+        DamagedTeacher: If it is not what was stored.
+        TeacherError: If it does not fit the data, or scores otherwise than recorded.
     """
     state, record = TeacherStore(root).read(key)
     model = _load(str(record.config["student"]), state, dataset, device)
@@ -143,7 +153,7 @@ def stored_teacher(root: Path, key: str, dataset: Dataset, device: torch.device)
         raise TeacherError(
             f"teacher {key} in '{root}' scores {accuracy:.4f} on validation, but "
             f"{record.val_accuracy:.4f} was recorded when it was trained; delete "
-            f"'{root / key}' and it is trained again"
+            f"'{root}/{key}' and it is trained again"
         )
     return FrozenTeacher(model=model, key=key, val_accuracy=accuracy, val_top1=top1)
 

@@ -7,22 +7,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
 from kdtune import models
-from kdtune.config import ConfigError, TrialConfig
+from kdtune.config import ConfigError, TrialConfig, parse
+from kdtune.contracts import FlatConfig
 from kdtune.data import ImageSplit
 from kdtune.objectives import Team
 from kdtune.pruning import PruneRecord, regulariser, replay
 from kdtune.seeds import derive, global_stream
+from kdtune.training.checkpoint import read_state, write_state
 from kdtune.training.cost import student_cost
 from kdtune.training.data import load_trial_data
 from kdtune.training.device import make_repeatable, resolve_device
 from kdtune.training.epoch import EpochResult, Lesson
 from kdtune.training.evaluate import agreement, predict, scores
 from kdtune.training.initial import initial_network, initial_pruning
+from kdtune.training.memory import memory_explained
 from kdtune.training.pairing import check_networks, pair_of, prune_as
 from kdtune.training.plan import Phase, phase_at, phases
 from kdtune.training.teacher import (
@@ -32,6 +34,9 @@ from kdtune.training.teacher import (
     publish_teacher,
 )
 from kdtune.views import ViewStream, plain_batches
+
+IN_PARTS = ("train.micro_batch", "train.micro_batch_from")
+"""The keys that say how a batch is cut."""
 
 WORST_LOSS = 1e6
 """Reported in place of an infinite or undefined loss, so that every metric stays finite."""
@@ -104,21 +109,27 @@ class Trial:
         """Train one epoch, evaluate on validation, and return the flat metrics.
 
         ``epoch`` counts the epochs done of the schedule, 0 during a warm-up before it.
+
+        Raises:
+            MemoryShortage: If memory runs out; the trial cannot be used any further.
         """
         assert not self.finished
         start = time.perf_counter()
-        phase = phase_at(self._plan, self.epoch)
-        if self._lesson is None or self._lesson.phase != phase:
-            self._begin(phase)
-        assert self._lesson is not None
-        with global_stream(self.config.seed, "dropout", self.epoch):
-            result = self._lesson.epoch(self.epoch)
-        trained = time.perf_counter()
-        rate = self._lesson.optimizer.param_groups[0]["lr"]
+        with memory_explained(self.config, self.device, self.epoch):
+            phase = phase_at(self._plan, self.epoch)
+            if self._lesson is None or self._lesson.phase != phase:
+                self._begin(phase)
+            assert self._lesson is not None
+            with global_stream(self.config.seed, "dropout", self.epoch):
+                result = self._lesson.epoch(self.epoch)
+            trained = time.perf_counter()
+            judged = self._judge(result)
+        micro_batch = phase.micro_batch(self.epoch)
         self.epoch += 1
         return {
-            **self._judge(result),
-            "lr": rate,
+            **judged,
+            **({} if micro_batch is None else {"train/micro_batch": float(micro_batch)}),
+            "lr": self._lesson.optimizer.param_groups[0]["lr"],
             "images_per_s": result.images / (trained - start),
             "time/epoch_s": time.perf_counter() - start,
             "epoch": float(0 if phase.name == "warmup" else self.epoch - phase.origin),
@@ -172,13 +183,13 @@ class Trial:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state()``; the following epochs give the same bits.
 
+        A trial that was told to train in parts when memory ran out stays with that.
+
         Raises:
             ConfigError: If the state is of another configuration.
         """
-        if state["config"] != self.config.flat():
-            own = self.config.flat()
-            other = [k for k in {**own, **state["config"]} if own.get(k) != state["config"].get(k)]
-            raise ConfigError(f"the checkpoint is of another trial: {', '.join(other)} differ")
+        self.config = self._config_with(state["config"], state["epoch"])
+        self._plan = phases(self.config)
         self._network = self._assembled()
         self._lesson = self._unpruned = self._prune_record = None
         if state["pruned"] is not None:
@@ -201,13 +212,21 @@ class Trial:
             self._lesson.optimizer.load_state_dict(state["optimizer"])
 
     def save(self, folder: Path) -> None:
-        """Write the state to ``folder/trial.pt``."""
-        torch.save(self.state(), folder / "trial.pt")
+        """Write the state to ``folder/trial.pt``.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        write_state(self.state(), folder / "trial.pt")
 
     def load(self, folder: Path) -> None:
-        """Restore from ``folder/trial.pt``, which may hold nothing but tensors and plain values."""
-        file = folder / "trial.pt"
-        self.restore(torch.load(file, map_location=self.device, weights_only=True))
+        """Restore from ``folder/trial.pt``, which may hold nothing but tensors and plain values.
+
+        Raises:
+            DamagedCheckpoint: If it is not such a file.
+            ConfigError: If it is of another configuration.
+        """
+        self.restore(read_state(folder / "trial.pt", self.device))
 
     # Private
 
@@ -215,6 +234,22 @@ class Trial:
     def _net(self) -> str:
         """Names the random streams: a teacher and a student never share one, whatever the seeds."""
         return "teacher" if self.config.role == "teacher" else "student"
+
+    def _config_with(self, saved: FlatConfig, epochs: int) -> TrialConfig:
+        """The configuration of a trial that did so many epochs under ``saved``, and now goes on.
+
+        Only the two may differ that say how batches are cut: from a later epoch on here, where
+        memory ran out after the state was saved, or there, where it did so before.
+        """
+        own, other = self.config.flat(), dict(saved)
+        if IN_PARTS[0] not in other and epochs <= (self.config.train.micro_batch_from or 0):
+            other |= {key: own[key] for key in IN_PARTS if key in own}
+        elif IN_PARTS[0] not in own:
+            own |= {key: other[key] for key in IN_PARTS if key in other}
+        differ = [key for key in {**own, **other} if own.get(key) != other.get(key)]
+        if differ:
+            raise ConfigError(f"the checkpoint is of another trial: {', '.join(differ)} differ")
+        return parse(own)
 
     def _obtain_teacher(self) -> FrozenTeacher | None:
         if self.config.teacher is None:

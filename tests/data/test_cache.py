@@ -1,13 +1,16 @@
 """The decoded images on disk."""
 
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_data import write_pair
 
 from kdtune.data.cache import open_or_decode
@@ -104,6 +107,43 @@ def test_what_a_killed_process_left_is_cleared_away(cache: Path) -> None:
     open_or_decode(plan, cache)
     assert len(calls) == 2
     assert not leftover.exists()
+
+
+@contextmanager
+def full_disk(cache: Path) -> Iterator[None]:
+    """The system refuses to write more than a few bytes into any file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def no_folder(cache: Path) -> Iterator[None]:
+    cache.write_text("in the way")
+    yield
+    cache.unlink()
+
+
+@pytest.mark.parametrize("fault", [full_disk, no_folder])
+def test_without_a_usable_cache_the_data_is_held_in_memory(
+    cache: Path,
+    fault: Callable[[Path], AbstractContextManager[None]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plan, calls = counted()
+    with fault(cache):
+        found = open_or_decode(plan, cache)
+    assert f"the dataset cache '{cache}' cannot be used" in caplog.text
+    cached = open_or_decode(plan, cache)
+    assert len(calls) == 2
+    assert [entry(cache).suffix] == [""]
+    assert (found.train_count, found.class_names) == (cached.train_count, cached.class_names)
+    assert found.fingerprint == cached.fingerprint
+    for name in ("images", "labels", "sums"):
+        assert torch.equal(getattr(found, name), getattr(cached, name))
 
 
 def test_concurrent_processes_decode_once(tmp_path: Path, cache: Path) -> None:

@@ -140,6 +140,20 @@ def matched(step: Step) -> Step:
     return replace(step, teacher=_leaves(student))
 
 
+def part(step: Step, rows: slice) -> Step:
+    """The same step as if it had those samples alone, with what the networks said of them."""
+
+    def of(outputs: Outputs) -> Outputs:
+        return Outputs(
+            logits=outputs.logits[rows],
+            taps={name: tap[rows] for name, tap in outputs.taps.items()},
+            members=tuple(member[rows] for member in outputs.members),
+        )
+
+    teacher = None if step.teacher is None else of(step.teacher)
+    return replace(step, batch=step.batch.rows(rows), student=of(step.student), teacher=teacher)
+
+
 def _features(model: nn.Module, objective: Objective) -> dict[str, Feature]:
     taps = objective.traits.taps
     if not taps:

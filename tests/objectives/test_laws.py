@@ -9,7 +9,7 @@ import pkgutil
 import pytest
 import torch
 from pydantic import ValidationError
-from scenes import STUDENT, Scene, build, changes, make_scene, matched, moments
+from scenes import STUDENT, Scene, build, changes, make_scene, matched, moments, part
 from torch import Tensor, nn
 
 from kdtune import objectives
@@ -82,6 +82,22 @@ def test_a_student_that_equals_its_teacher_has_no_distillation_loss(name: str) -
             terms = scene.terms(matched(scene.step()))
             terms.pop("ce", None)
             assert all(value.item() == pytest.approx(0, abs=1e-6) for value in terms.values())
+
+
+@ALL
+def test_a_sample_mean_is_that_of_its_parts(name: str) -> None:
+    for moment in _changes(name):
+        scene = make_scene(name, moment)
+        if not scene.objective.traits.sample_mean:
+            continue
+        if scene.companion is not None:
+            scene.companion.eval()  # Batch norm tells parts from the whole; nothing else may.
+        step = scene.step()
+        whole = scene.terms(step)
+        cut = len(step.batch.labels) // 3
+        first, second = (scene.terms(part(step, rows)) for rows in (slice(cut), slice(cut, None)))
+        for term, value in whole.items():
+            torch.testing.assert_close((first[term] + 2 * second[term]) / 3, value)
 
 
 @ALL

@@ -22,6 +22,7 @@ from kdtune.tracking import MLflowSink, default_tracking_uri
 from kdtune.training.trial import WORST_LOSS, Trial
 from search_spaces import quickstart
 from trainables import Distill
+from trainables.durable import FAILED_SAVES, RECOVERED
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -190,35 +191,66 @@ def test_a_bad_configuration_is_its_trials_error_alone(
 
 
 class KillOnce(tune.Callback):
-    """Kills the trial's process, as the system does when memory runs out."""
+    """Kills the trial's process, as the system does when memory runs out.
 
-    def __init__(self, epoch: int) -> None:
+    With ``damage``, a bit of the checkpoint that it had just written has tipped over as well.
+    """
+
+    def __init__(self, epoch: int, *, damage: bool) -> None:
         self.epoch = epoch
+        self.damage = damage
         self.killed = 0
 
     def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         if trial.last_result["training_iteration"] == self.epoch and not self.killed:
             self.killed = trial.last_result["pid"]
             os.kill(self.killed, signal.SIGKILL)
+            if self.damage:
+                file = Path(trial.checkpoint.path, "trial.pt")
+                content = bytearray(file.read_bytes())
+                content[len(content) // 2] ^= 1
+                file.write_bytes(content)
 
 
-def test_a_killed_trial_continues_from_its_checkpoint_bit_for_bit(
-    base: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize("damage", [False, True])
+def test_a_killed_trial_continues_from_its_last_sound_checkpoint_bit_for_bit(
+    base: dict[str, Any], tmp_path: Path, damage: bool
 ) -> None:
     pruned = {"prune_ratio": 0.5, "prune.at": 0.4, "prune.phase": "self_distill"}
     config = {**base, "augment": "cutmix", **pruned}
     notes, trials = run_listed(
         [config],
         tmp_path,
-        KillOnce(2),
+        KillOnce(2, damage=damage),
         max_failures=1,
         checkpoint_config=CheckpointConfig(checkpoint_frequency=1),
     )
     assert trials[0].num_failures == 1
     assert len(notes.pids[0]) == 2
-    assert notes.reports[0] == undisturbed(config)
-    pruned = ["prune/accuracy_after" in report for report in notes.reports[0]]
-    assert pruned == [False, True, True]
+    expected = undisturbed(config)
+    redone = expected[1:2] if damage else []
+    assert notes.reports[0] == [*expected[:2], *redone, *expected[2:]]
+    assert ["prune/accuracy_after" in report for report in expected] == [False, True, True]
+    assert trials[0].last_result["training_iteration"] == EPOCHS
+    assert trials[0].last_result.get(RECOVERED) == (1 if damage else None)
+
+
+class BlockStorage(tune.Callback):
+    """After the first checkpoint, puts something in the way of all further ones."""
+
+    def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        Path(trial.checkpoint.path).with_name("checkpoint_000001").touch()
+
+
+def test_a_trial_whose_checkpoints_cannot_be_written_runs_to_its_end(
+    base: dict[str, Any], tmp_path: Path
+) -> None:
+    every_epoch = CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=False)
+    notes, (trial,) = run_listed([base], tmp_path, BlockStorage(), checkpoint_config=every_epoch)
+    assert (trial.status, trial.num_failures) == ("TERMINATED", 0)
+    assert notes.reports[0] == undisturbed(base)
+    assert trial.last_result[FAILED_SAVES] == EPOCHS - 2
+    assert Path(trial.checkpoint.path).name == "checkpoint_000000"
 
 
 def test_tune_run_takes_the_space_and_the_scheduler(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -1,26 +1,79 @@
 """The teacher of a trial: stored, shared, frozen."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lessons import same
+from object_store import serving
 from runs import rest
 from safetensors.torch import save_file
+from small_disk import mounted
 
 from kdtune.config import parse, teacher_trial
+from kdtune.storage import Location, StorageError
 from kdtune.teachers.store import TeacherError, TeacherStore
+from kdtune.training.teacher import STORED, stored_teacher
 from kdtune.training.trial import Trial
 
 
 def test_a_teacher_is_trained_once_and_shared(base: dict[str, Any]) -> None:
     trial = Trial(parse(base))
     assert trial.teacher is not None
-    store = TeacherStore(base["teacher.store"])
-    written = (store.root / trial.teacher.key / "weights.safetensors").stat().st_mtime_ns
+    record = Path(base["teacher.store"], trial.teacher.key, "teacher.json")
+    written = record.stat().st_mtime_ns
     assert Trial(parse({**base, "alpha": 0.1})).teacher is trial.teacher
-    assert (store.root / trial.teacher.key / "weights.safetensors").stat().st_mtime_ns == written
+    assert record.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("kind", ["a folder", "S3"])
+def test_a_damaged_teacher_is_trained_again_and_never_used(
+    base: dict[str, Any], tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as stack:
+        store = Location.parse(tmp_path / "store")
+        if kind == "S3":
+            store = stack.enter_context(serving(tmp_path / "cache")).location("teachers")
+        flat = {**base, "teacher.store": store.uri, "teacher.full_epochs": 1}
+        sound = Trial(parse(flat)).teacher
+        assert sound is not None
+        folder = store.child(sound.key)
+        name = next(name for name in folder.names() if name.endswith(".safetensors"))
+        content = bytearray(folder.read(name))
+        content[-1] ^= 1
+        folder.write(name, bytes(content))
+        stored_teacher.cache_clear()
+        again = Trial(parse(flat)).teacher
+        assert again is not None
+        assert again.key == sound.key
+        assert same(again.model.state_dict(), sound.model.state_dict())
+        assert f"teacher {sound.key} in '{store.uri}' is damaged" in caplog.text
+        assert sound.key in TeacherStore(store.uri)
+
+
+def test_a_damaged_network_that_is_named_by_its_key_is_refused(
+    base: dict[str, Any], tmp_path: Path
+) -> None:
+    flat = {**base, "teacher.store": str(tmp_path), "teacher.full_epochs": 1}
+    trained = Trial(parse(flat)).teacher
+    assert trained is not None
+    file = next((tmp_path / trained.key).glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:-1])
+    stored_teacher.cache_clear()
+    del flat["teacher.full_epochs"]
+    with pytest.raises(TeacherError, match=f"teacher {trained.key} in .* is damaged"):
+        Trial(parse({**flat, "teacher.weights": f"{STORED}{trained.key}"}))
+
+
+def test_a_store_that_cannot_be_written_is_named_before_the_teacher_is_trained(
+    base: dict[str, Any], tmp_path: Path
+) -> None:
+    with mounted(tmp_path / "disk") as disk:
+        disk.make_read_only()
+        with pytest.raises(StorageError, match=f"cannot write '{disk.folder}'.*Read-only"):
+            Trial(parse({**base, "teacher.store": str(disk.folder)}))
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from runs import CLOCK, advance, report, reports, rest, with_method
 from torch import nn
 
 from kdtune.config import ConfigError, decode, parse
-from kdtune.contracts import Moment
+from kdtune.contracts import Batch, Moment
 from kdtune.objectives import OBJECTIVES
 from kdtune.tracking.canonical import canonical_params
 from kdtune.training.trial import WORST_LOSS, Trial, run_trial
+from kdtune.views import ViewStream
 
 METHODS = OBJECTIVES.names()
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -208,6 +210,27 @@ def test_a_diverged_trial_ends_with_finite_worst_values(base: dict[str, Any]) ->
     assert history[-1]["val/loss"] == WORST_LOSS
     assert len(history) < 4
     assert all(value == value and abs(value) < 1e30 for value in history[-1].values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_single_pixel_that_is_no_number_ends_a_trial(
+    base: dict[str, Any], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = Trial(parse(with_method(base, method, **{"train.batch_size": 20})))
+    good = report(trial)
+    assert (good["diverged"], good["val/accuracy"] > 0) == (0, True)
+    views = ViewStream.batch
+
+    def spoilt(self: ViewStream, epoch: int, number: int) -> Batch:
+        batch = views(self, epoch, number)
+        if number == self.steps_per_epoch - 1:
+            batch.images[0, 0, 0, 0] = math.nan
+        return batch
+
+    monkeypatch.setattr(ViewStream, "batch", spoilt)
+    last = report(trial)
+    assert (last["diverged"], last["val/loss"], trial.finished) == (1, WORST_LOSS, True)
+    assert all(map(math.isfinite, last.values()))
 
 
 # Pruning

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from kdtune.data.errors import DataError
 from kdtune.data.parquet_schema import Columns, check_columns, find_columns
-from kdtune.data.pictures import Item, decode_pictures
+from kdtune.data.pictures import MAX_BYTES, Item, decode_pictures
 from kdtune.data.source import SOURCES, DatasetInfo, Decoded, Pictures, Plan, Request, Source
 
 SHARD = re.compile(r"(train|test)([-_.].*)?\.parquet")
 ROWS_AT_ONCE = 4096
+MAX_GROUP_BYTES = 4 << 30
+"""Of one row group, which pyarrow may hold in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,12 @@ def _decode(shards: Shards, image: str, label: str) -> Decoded:
         for split, paths in shards.paths.items()
     }
     names = columns.class_names or _numbered(labels["train"])
+    rows = sum(map(len, labels["train"]))
+    if len(names) > rows:
+        raise DataError(
+            f"{_place(first)}: the metadata names {len(names):,} classes, and there are {rows:,} "
+            "training images; every class needs at least 2"
+        )
     for split, paths in shards.paths.items():
         for path, values in zip(paths, labels[split], strict=True):
             _check_range(values, len(names), f"{_place(path)}", columns.label)
@@ -123,6 +131,7 @@ def _labels(shards: Shards, path: str, columns: Columns) -> NDArray[np.int64]:
         if file.metadata.num_rows == 0:
             raise DataError(f"{_place(path)}: a shard must hold at least one row; remove the file")
         column = file.read(columns=[columns.label]).column(0)
+        _check_count(len(column), file.metadata, _place(path))
     if column.null_count:
         row = column.is_null().to_pylist().index(True)
         raise DataError(f"{_place(path, row)}: label '{columns.label}' must not be null")
@@ -133,7 +142,7 @@ def _numbered(labels: list[NDArray[np.int64]]) -> tuple[str, ...]:
     """Names for classes that the files do not name; never more of them than there are rows."""
     rows = sum(len(values) for values in labels)
     largest = max(int(values.max()) for values in labels)
-    return tuple(str(label) for label in range(min(largest + 1, rows)))
+    return tuple(str(label) for label in range(min(max(largest, 0) + 1, rows)))
 
 
 def _check_range(values: NDArray[np.int64], classes: int, place: str, column: str) -> None:
@@ -148,6 +157,7 @@ def _check_range(values: NDArray[np.int64], classes: int, place: str, column: st
 def _items(shards: Shards, split: str, columns: Columns) -> Iterator[Item]:
     for path in shards.paths[split]:
         with _opened(shards, path) as file:
+            _check_bytes(file.metadata, _place(path))
             row = 0
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[columns.image]):
                 for blob in _blobs(batch):
@@ -158,6 +168,30 @@ def _items(shards: Shards, split: str, columns: Columns) -> Iterator[Item]:
                         )
                     yield _place(path, row), blob
                     row += 1
+            _check_count(row, file.metadata, _place(path))
+
+
+def _check_count(found: int, metadata: Any, place: str) -> None:
+    if found != metadata.num_rows:
+        raise DataError(
+            f"{place}: {metadata.num_rows:,} rows are announced and a column has {found:,}; the "
+            "file is damaged, write it again"
+        )
+
+
+def _check_bytes(metadata: Any, place: str) -> None:
+    """Refuse row groups that unpack to more than images need, before they are unpacked.
+
+    Asked for the size of a column in place of all, pyarrow 25 ends the process over a damaged file.
+    """
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if group.total_byte_size > min(group.num_rows * MAX_BYTES, MAX_GROUP_BYTES):
+            raise DataError(
+                f"{place}: row group {number} must have <= {MAX_BYTES:,} bytes a row and "
+                f"{MAX_GROUP_BYTES:,} in all, got {group.total_byte_size:,} in {group.num_rows:,} "
+                "rows; drop columns, encode the images anew, or write smaller row groups"
+            )
 
 
 def _blobs(batch: Any) -> list[bytes | None]:
@@ -174,9 +208,11 @@ def _opened(shards: Shards, path: str) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, filesystem=shards.filesystem) as file:
+        with pq.ParquetFile(
+            path, filesystem=shards.filesystem, page_checksum_verification=True
+        ) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError(f"{_place(path)}: not a readable Parquet file ({error})") from error
 
 

@@ -9,7 +9,7 @@ import pytest
 
 
 class SmallDisk:
-    """A file system of one mebibyte in memory, mounted at ``folder``."""
+    """A small file system in memory, mounted at ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,10 +29,10 @@ class SmallDisk:
 
 
 @contextmanager
-def mounted(folder: Path) -> Iterator[SmallDisk]:
+def mounted(folder: Path, *, size: str = "1m") -> Iterator[SmallDisk]:
     """A small disk at ``folder``; skips the test where mounting is not allowed."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "kdtune-test", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "kdtune-test", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("this user may not mount a file system")
     try:

@@ -30,6 +30,7 @@ VERBS = {
     "effects": ("--only", "Examples"),
     "report": ("--out", "Examples"),
     "reproduce": ("--cells", "--dry-run", "Examples"),
+    "resume": ("--trials", "--hours", "--retry-failed", "Examples"),
     "submit": ("--detach", "Examples", "Exit codes"),
     "status": ("--follow", "--address", "Examples"),
     "stop": ("--address", "Examples"),

@@ -153,6 +153,14 @@ def search(
     address: Address = "",
     cpus_per_trial: Cpus = 1,
     gpus_per_trial: Gpus = None,
+    accelerator: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="Run on this kind of GPU only, e.g. A10G, where a cluster has several.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = "",
     max_concurrent: Concurrent = None,
     retries: Annotated[
         int,
@@ -213,6 +221,7 @@ def search(
             address=address,
             cpus_per_trial=cpus_per_trial,
             gpus_per_trial=gpus_per_trial,
+            accelerator=accelerator,
             max_concurrent=max_concurrent,
             retries=retries,
         )

@@ -19,7 +19,7 @@ from kdtune.training.sequence import SequenceConfig, parse_sequence
 METRIC_PREFIXES = (
     *("val/", "train/", "weighted/", "test/"),
     *("teacher/", "student/", "companion/", "prune/"),
-    *("generation/", "scratch/", "ensemble/"),
+    *("generation/", "scratch/", "ensemble/", "checkpoint/"),
 )
 METRIC_NAMES = ("lr", "time/epoch_s", "images_per_s")
 """What is logged of a report; never Ray's own keys, never the configuration."""

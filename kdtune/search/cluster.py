@@ -1,15 +1,20 @@
 """The Ray cluster that a search runs on: started here, or joined with the code shipped to it."""
 
 import importlib
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import ray
+from ray._private import utils as ray_utils
 
 from kdtune.config import ConfigError
+
+KIND = "accelerator_type:"
+"""What the resource that Ray gives a node for the kind of its GPUs begins with."""
 
 PACKAGES = ("kdtune", "search_spaces", "trainables")
 
@@ -33,6 +38,8 @@ def connected(address: str) -> Iterator[None]:
         address: Of a running cluster (``auto``, ``host:6379``); empty to start Ray on this
             machine, and to end it with the block. A connection that exists already is used.
 
+    Who handles SIGTERM before goes on doing so.
+
     Raises:
         ConfigError: If there is no cluster at ``address``, or it refuses us.
     """
@@ -40,15 +47,31 @@ def connected(address: str) -> Iterator[None]:
         yield
         return
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address:
-        _join(address, settings)
-    else:
-        # Not a cluster that happens to run here: its workers would not have the code.
-        ray.init("local", include_dashboard=False, **settings)
+    with _handler_kept():
+        if address:
+            _join(address, settings)
+        else:
+            # Not a cluster that happens to run here: its workers would not have the code.
+            ray.init("local", include_dashboard=False, **settings)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _handler_kept() -> Iterator[None]:
+    """Keep Ray from its own handler of SIGTERM if there is one already.
+
+    Ray's ends the process on the spot, with exit code 15, for all the seconds that its start takes.
+    """
+    sets = ray_utils.set_sigterm_handler
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        ray_utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = sets
 
 
 def _join(address: str, settings: dict[str, Any]) -> None:
@@ -68,45 +91,66 @@ def _join(address: str, settings: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one trial gets of a cluster, and how many trials run at once."""
+    """What one trial gets of a cluster, and how many trials run at once.
+
+    Attributes:
+        cpus: Of a trial.
+        gpus: Of a trial; fractions share a GPU, as nothing spreads over two.
+        concurrency: How many run at once.
+        accelerator: Kind of GPU that they run on, by Ray's names; empty for any.
+    """
 
     cpus: int
     gpus: float
     concurrency: int
+    accelerator: str = ""
 
     @property
     def resources(self) -> dict[str, float]:
         """What Ray Tune is asked for."""
-        return {"cpu": self.cpus, "gpu": self.gpus}
+        # A node has 1 of the kind of its GPUs: a trace of it says where, and takes no room.
+        kind = {f"{KIND}{self.accelerator}": 0.001} if self.accelerator else {}
+        return {"cpu": self.cpus, "gpu": self.gpus, **kind}
 
     @classmethod
-    def of_cluster(cls, cpus: int, gpus: float, *, concurrency: int | None = None) -> Self:
+    def of_cluster(
+        cls, cpus: int, gpus: float, *, accelerator: str = "", concurrency: int | None = None
+    ) -> Self:
         """The share of the connected cluster.
 
         Args:
-            cpus: Of a trial.
-            gpus: Of a trial; fractions share a GPU, as nothing spreads over two.
-            concurrency: How many trials run at once, at most what fits; on a cluster that grows
-                by itself give it, as what is there at first may be none. None for what fits now.
+            cpus, gpus, accelerator: See the attributes.
+            concurrency: As many trials at once, whatever the cluster has now: for one that starts
+                nodes as they are needed. None for what fits on the nodes that there are.
 
         Raises:
             ValueError: If not even one trial fits on any node, and ``concurrency`` is not given.
         """
         nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
-        places = sum(places_on(node, cpus=cpus, gpus=gpus) for node in nodes)
+        fitting = [node for node in nodes if not accelerator or f"{KIND}{accelerator}" in node]
+        places = sum(places_on(node, cpus=cpus, gpus=gpus) for node in fitting)
         if concurrency is None and not places:
-            sizes = sorted({f"{n.get('CPU', 0):g} and {n.get('GPU', 0):g}" for n in nodes})
+            wanted = f"{cpus} CPUs and {gpus:g} {accelerator or 'GPU'}s"
             raise ValueError(
-                f"a trial asks for {cpus} CPUs and {gpus:g} GPUs, but Ray's nodes have "
-                f"{', '.join(sizes)}; lower --cpus-per-trial or --gpus-per-trial, or give "
-                "--max-concurrent if the cluster will start nodes"
+                f"a trial asks for {wanted}, but Ray's nodes have {_sizes(nodes)}; lower "
+                "--cpus-per-trial or --gpus-per-trial, or give --max-concurrent if the cluster "
+                "will start nodes"
             )
-        return cls(cpus=cpus, gpus=gpus, concurrency=concurrency or places)
+        return cls(cpus=cpus, gpus=gpus, concurrency=concurrency or places, accelerator=accelerator)
 
 
 def _nodes() -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return nodes
+
+
+def _sizes(nodes: Sequence[Mapping[str, float]]) -> str:
+    """``8 CPUs and 1 A10G``, each size once."""
+    sizes = []
+    for node in nodes:
+        kind = next((key.removeprefix(KIND) for key in node if key.startswith(KIND)), "GPUs")
+        sizes.append(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} {kind}")
+    return "; ".join(sorted(set(sizes)))
 
 
 def places_on(node: Mapping[str, float], *, cpus: int, gpus: float) -> int:

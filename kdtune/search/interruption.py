@@ -78,7 +78,7 @@ class Interruption(Stopper):
 def stopped_by_signals(interruption: Interruption) -> Iterator[None]:
     """Turn the first of :data:`SIGNALS` into an orderly stop; a second one acts at once.
 
-    Ray installs a handler of its own when it starts, so this belongs inside the connection, too.
+    Belongs around the connection to Ray, which takes seconds to start.
     """
     before = {number: signal.getsignal(number) for number in SIGNALS}
 

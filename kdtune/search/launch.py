@@ -55,9 +55,12 @@ def launch(
         SearchBroken: If Tune itself failed; holds what was done until then.
         OSError: If the log cannot be written; nothing has been started then.
     """
-    with connected(request.address), stopped_by_signals(interruption):
+    with stopped_by_signals(interruption), connected(request.address):
         share = Share.of_cluster(
-            request.cpus_per_trial, request.gpus_per_trial, concurrency=request.max_concurrent
+            request.cpus_per_trial,
+            request.gpus_per_trial,
+            accelerator=request.accelerator,
+            concurrency=request.max_concurrent,
         )
         begun = history.begun or _begin(request, sink, log, workers=share.concurrency)
         stages = Stages(request, history, workers=begun.workers)
@@ -82,7 +85,7 @@ def launch(
             _tracking(request, sink, relay),
             stages.record,
             _progress(display, relay, request.goal),
-            _logging(request, log, relay, interruption),
+            _logging(request, log, relay, sink, interruption),
         ]
         try:
             with SystemMetrics(sink):
@@ -114,13 +117,18 @@ def _begin(request: SearchRequest, sink: MLflowSink, log: SearchLog, *, workers:
 
 
 def _logging(
-    request: SearchRequest, log: SearchLog, relay: Relay, interruption: Interruption
+    request: SearchRequest,
+    log: SearchLog,
+    relay: Relay,
+    sink: MLflowSink,
+    interruption: Interruption,
 ) -> LogCallback:
     return LogCallback(
         log,
         objectives=[goal.metric for goal in request.objectives],
         mode=request.goal.mode,
         elapsed_s=relay.elapsed_s,
+        journal_error=lambda: sink.journal_error,
         interruption=interruption,
     )
 

@@ -1,5 +1,6 @@
 """Writes what happens to trials to the log that a search goes on from."""
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,19 +16,23 @@ from kdtune.search.trial_follower import Progress, TrialFollower, guarded, numbe
 LOOKED_AT = (TRAINING_ITERATION, EPOCH, "finished", "diverged", "time/epoch_s")
 """What samplers, schedulers and callbacks read of a report, besides the objectives."""
 
+TUNES_OWN = ("experiment_tag", "trial_id", "date", "timestamp", "hostname", "node_ip", "pid")
+
 
 class LogCallback(TrialFollower):
     """Notes reports, checkpoints and ends; the relay notes the suggestions.
 
-    A search that cannot note what it does would do it twice: it is stopped in order instead.
+    A search that cannot note what it does would do it twice: it is stopped in order instead. The
+    log is never ahead of the journal, or the journal would never get what it lacks.
 
     Args:
         log: Where to.
         objectives: Names of the metrics that are optimised, the first of which trials compare by.
         mode: ``max`` or ``min``, of the first.
         elapsed_s: How long the leg of a trial has run.
-        interruption: Asked for a stop if the log takes no more. Once one is asked for, no trial
-            counts as failed: its process may have got the same signal.
+        journal_error: What keeps the journal from taking anything; empty as long as it does.
+        interruption: Asked for a stop if log or journal take no more. Once one is asked for, no
+            trial counts as failed: its process may have got the same signal.
     """
 
     def __init__(
@@ -37,12 +42,14 @@ class LogCallback(TrialFollower):
         objectives: Sequence[str],
         mode: str,
         elapsed_s: Callable[[str], float],
+        journal_error: Callable[[], str],
         interruption: Interruption,
     ) -> None:
         super().__init__(metric=objectives[0], mode=mode)
         self._log = log
         self._keys = (*LOOKED_AT, *objectives)
         self._elapsed_s = elapsed_s
+        self._journal_error = journal_error
         self._interruption = interruption
         self._trials: dict[str, Trial] = {}
 
@@ -70,13 +77,17 @@ class LogCallback(TrialFollower):
             self._put(Saved(trial_id=trial.trial_id, checkpoint=name, iteration=int(done)))
 
     def _put(self, event: Event) -> None:
+        reason = self._journal_error()
         try:
+            if reason:
+                raise OSError(errno.EIO, reason, str(self._log.path.parent))
             self._log.put(event)
         except OSError as error:
             self._interruption.fault(error)
 
 
 def _scalars(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a report is a number or a text; the configuration is known."""
-    plain = {key: v.item() if hasattr(v, "item") else v for key, v in result.items()}
-    return {k: v for k, v in plain.items() if isinstance(v, str | int | float) and k != "config"}
+    """What of a report is a number or a text, less what Tune adds and is known anyway."""
+    own = {key: value for key, value in result.items() if key not in TUNES_OWN}
+    plain = {key: v.item() if hasattr(v, "item") else v for key, v in own.items()}
+    return {key: value for key, value in plain.items() if isinstance(value, str | int | float)}

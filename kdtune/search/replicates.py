@@ -99,7 +99,7 @@ class Replicates(Settings):
             return RunLabel(name=name, kind=self.kind, tags={"search": self.name}, title=name)
 
         try:
-            with connected(self.address), stopped_by_signals(interruption):
+            with stopped_by_signals(interruption), connected(self.address):
                 share = Share.of_cluster(self.cpus, self.gpus)
                 with (
                     Display(console) as display,

@@ -116,7 +116,7 @@ def reproduce(request: Reproduction, *, console: Console) -> Ended:
         )
     stages = _Stages(request.plan)
     interruption, broken = Interruption(grace_s=0.0), False
-    with connected(request.address), stopped_by_signals(interruption):
+    with stopped_by_signals(interruption), connected(request.address):
         share = Share.of_cluster(request.cpus, request.gpus)
         sink = _sink(request)
         with Display(console) as display, SystemMetrics(sink):

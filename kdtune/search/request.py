@@ -40,6 +40,8 @@ class SearchRequest(Settings):
         register_as: Name in MLflow's model registry of which the best finalist's student becomes
             the next version; empty for none.
         cpus_per_trial, gpus_per_trial: A trial's share of the machine; GPUs may be fractions.
+        accelerator: Kind of GPU to run on, such as ``A10G``, where a cluster has several; empty for
+            any. Results are the same bit for bit on one kind only.
         address: Of a running Ray cluster; empty to start Ray here.
         ordered: Whether decisions follow trial order, so that a seed gives one leaderboard.
         time_budget_s: Ends the trials of the search after so many seconds; the finalists follow.
@@ -72,6 +74,7 @@ class SearchRequest(Settings):
     register_as: Annotated[str, Field(pattern=r"^([\w][\w .+-]{0,127})?$")] = ""
     cpus_per_trial: Annotated[int, Field(ge=1)] = 1
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    accelerator: str = ""
     address: str = ""
     ordered: bool = True
     time_budget_s: Annotated[float, Field(gt=0)] | None = None

@@ -1,6 +1,7 @@
 """What a search found, as the tables, files and numbers that outlast it."""
 
 import csv
+import io
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from kdtune.search.front import front, values_of
 from kdtune.search.kept_students import keep_students
 from kdtune.search.request import SearchRequest
 from kdtune.search.stages import FinalRun, SearchResult
+from kdtune.storage import replace_file
 
 
 def trial_rows(result: SearchResult, goals: Sequence[Goal]) -> list[Row]:
@@ -113,9 +115,10 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def write_rows(stem: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
     """The rows as ``stem.json`` and ``stem.csv``."""
-    stem.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+    replace_file(stem.with_suffix(".json"), (json.dumps(rows, indent=2) + "\n").encode())
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    with stem.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, keys)
-        writer.writeheader()
-        writer.writerows(rows)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, keys)
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(stem.with_suffix(".csv"), table.getvalue().encode())

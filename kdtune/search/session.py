@@ -33,7 +33,7 @@ from kdtune.search.telling import (
     say_what_is_recalled,
     show,
 )
-from kdtune.storage import Claim
+from kdtune.storage import Claim, replace_file
 from kdtune.tracking import (
     MLflowSink,
 )
@@ -256,14 +256,12 @@ class _Run:
         from kdtune.report.page import FILE as PAGE
         from kdtune.report.page import report_page
 
-        request = self.request
-        page = request.folder / PAGE
+        folder = self.request.folder
+        page = folder / PAGE
         try:
-            page.write_text(
-                report_page(read_journal(request.folder), folder=request.folder), "utf-8"
-            )
+            replace_file(page, report_page(read_journal(folder), folder=folder).encode())
         except Exception as error:  # All numbers are kept; the page can be made again.
-            again = f"kdtune report {shlex.quote(str(request.folder))}"
+            again = f"kdtune report {shlex.quote(str(folder))}"
             say(
                 self.console,
                 f"The report was not written ({type(error).__name__}: {error}); try: {again}",

@@ -49,6 +49,8 @@ def run_tune(
         retries: How often a trial may fail and be tried again.
     """
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # Its snapshots of the whole experiment are read by nobody: a search goes on from its log.
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     tune.run(
         tune.with_resources(trainable, share.resources),
         name=FOLDER,

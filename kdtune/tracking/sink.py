@@ -29,11 +29,12 @@ from kdtune.tracking.events import (
     Started,
     Tagged,
 )
-from kdtune.tracking.journal import Header, Journal, segments
+from kdtune.tracking.journal import Header, Journal, read_segments, segments
 from kdtune.tracking.location import anchored, without_credentials
 from kdtune.tracking.provenance import origin_tags, version_tags
 from kdtune.tracking.server import Server
 from kdtune.tracking.sink_report import SinkReport
+from kdtune.tracking.told import Told
 from kdtune.tracking.turns import Turns
 from kdtune.tracking.worker import Worker
 from kdtune.tracking.writer import Writer
@@ -107,9 +108,11 @@ class MLflowSink:
         self._journal: Journal | None = None
         self._unjournaled = 0
         self._journal_error = ""
+        self._beginless: set[str] = set()
         self._origin: dict[str, str] = {}
         self._open: set[str] = set()
         self._epochs: dict[str, int] = {}
+        self._told: Told | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in LASTING}
@@ -241,6 +244,11 @@ class MLflowSink:
         """Write now; whether everything was dealt with within ``timeout_s`` seconds."""
         return self._worker.flush(timeout_s) if self._worker else True
 
+    @property
+    def journal_error(self) -> str:
+        """What kept the journal from taking something first; empty if it took everything."""
+        return self._journal_error
+
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> SinkReport:
         """Write what waits, for ``timeout_s`` seconds at most, and say what was written.
 
@@ -270,9 +278,20 @@ class MLflowSink:
         left_out = [name for name in values if name not in finite]
         tags = {"nonfinite": f"{left_out[0]} at epoch {epoch}"} if left_out else {}
         self._epochs[key] = epoch
+        finite = self._told_before().new(key, epoch, finite)
         if finite or tags:
             now = _now_ms()
             self._put(Measured(key=key, epoch=epoch, metrics=finite, time_ms=now, tags=tags))
+
+    def _told_before(self) -> Told:
+        """Read when the first value comes, and only if there may have been another process."""
+        if self._told is None:
+            files = segments(self._folder) if self._lookup and self._folder else []
+            try:
+                self._told = Told(read_segments(files).events if files else ())
+            except (OSError, ValueError):  # Told by who writes to MLflow.
+                self._told = Told()
+        return self._told
 
     def _end(
         self,
@@ -313,10 +332,14 @@ class MLflowSink:
         """One event to the journal, then to the thread; a search never fails for its log."""
         if self._journal:
             try:
+                if event.key in self._beginless:
+                    raise ValueError(f"the beginning of run '{event.key}' is not there")
                 self._journal.put(event)
             except (OSError, ValueError) as error:
                 self._unjournaled += 1
                 self._journal_error = self._journal_error or str(error)
+                if isinstance(event, Started):
+                    self._beginless.add(event.key)
         assert self._worker is not None
         self._worker.put(event)
 

@@ -113,3 +113,14 @@ def test_a_trial_that_fits_on_no_node_is_bad_input_unless_nodes_will_be_started(
     with pytest.raises(ValueError, match="lower --cpus-per-trial or --gpus-per-trial"):
         Share.of_cluster(cpus, gpus)
     assert Share.of_cluster(cpus, gpus, concurrency=6).concurrency == 6
+
+
+def test_trials_may_keep_to_one_kind_of_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster(
+        monkeypatch, {**BIG, "accelerator_type:A10G": 1.0}, {**SMALL, "accelerator_type:T4": 1.0}
+    )
+    share = Share.of_cluster(1, 0.5, accelerator="A10G")
+    assert share.concurrency == 4
+    assert share.resources == {"cpu": 1, "gpu": 0.5, "accelerator_type:A10G": 0.001}
+    with pytest.raises(ValueError, match="3 CPUs and 1 T4; 8 CPUs and 2 A10G"):
+        Share.of_cluster(1, 1.0, accelerator="H100")

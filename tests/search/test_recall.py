@@ -75,6 +75,7 @@ class PlayedTune:
             objectives=[METRIC],
             mode="max",
             elapsed_s=self.relay.elapsed_s,
+            journal_error=lambda: "",
             interruption=interruption,
         )
         self.followers = [self.record, logging]

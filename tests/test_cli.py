@@ -34,6 +34,7 @@ VERBS = {
     "submit": ("--detach", "Examples", "Exit codes"),
     "status": ("--follow", "--address", "Examples"),
     "stop": ("--address", "Examples"),
+    "doctor": ("--no-ray", "--json", "Examples", "Exit codes"),
 }
 
 
@@ -132,8 +133,10 @@ def test_a_ui_without_results_is_bad_input(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What would have taken the place of this process."""
+    """What would have taken the place of this process; what it would read is put back."""
     started: list[list[str]] = []
+    for name in ("BACKEND_STORE_URI", "SERVER_ALLOWED_HOSTS", "SERVER_ENABLE_JOB_EXECUTION"):
+        monkeypatch.setenv(f"MLFLOW_{name}", "")
     monkeypatch.setattr(os, "execv", lambda path, words: started.append(words))
     return started
 
@@ -142,13 +145,12 @@ def test_the_ui_opens_on_the_storage(
     tmp_path: Path, start: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # set by the command, too
     (tmp_path / "mlflow.db").touch()
     result = run("ui", "--storage", str(tmp_path), "--port", "5050")
     assert result.exit_code == 0
     ((python, *words),) = start
     assert python == sys.executable
-    assert words[words.index("--backend-store-uri") + 1] == f"sqlite:///{tmp_path}/mlflow.db"
+    assert os.environ["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
     assert (words[words.index("--host") + 1], words[-1]) == ("127.0.0.1", "5050")
     assert "warning" not in result.output
 
@@ -156,7 +158,8 @@ def test_the_ui_opens_on_the_storage(
 def test_a_ui_for_others_is_warned_of(start: list[list[str]]) -> None:
     result = run("ui", "--tracking-uri", "sqlite:///mine.db", "--host", "0.0.0.0")
     assert "can read and change all runs" in result.output
-    assert "sqlite:///mine.db" in start[0]
+    assert os.environ["MLFLOW_BACKEND_STORE_URI"] == "sqlite:///mine.db"
+    assert "sqlite:///mine.db" not in start[0]
 
 
 def test_a_tracking_server_has_its_own_ui(start: list[list[str]]) -> None:

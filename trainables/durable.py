@@ -29,7 +29,10 @@ ITERATION = "training_iteration"
 """What Ray calls the number of reports so far."""
 
 COUNTERS = "counters.json"
-"""The file of a checkpoint that says how many reports came before it."""
+"""The file of a checkpoint that says how many reports came before it, and what the last one was."""
+
+REPORT = "report"
+"""Its entry for the last report."""
 
 RECOVERED = "checkpoint/recovered_epoch"
 FAILED_SAVES = "checkpoint/failed_saves"
@@ -64,6 +67,9 @@ class Durable(tune.Trainable, Generic[T]):
     Before a checkpoint is used, all of its files are verified. In place of a damaged or missing one
     the newest sound one beside it is used, and without any the trial starts again; reports
     then have ``checkpoint/recovered_epoch``, the number of the report that it went on from.
+
+    A trial that goes on makes the last report before its checkpoint once more. Who decides on
+    trials may not have answered it yet: a trial that is cut there must not run on by an epoch.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -71,6 +77,8 @@ class Durable(tune.Trainable, Generic[T]):
         self._flat = dict(config)
         self._trial: T | None = None
         self._facts: dict[str, float] = {}
+        self._reported: dict[str, Any] = {}
+        self._again: dict[str, Any] = {}
         self.latest: Checkpoint | None = None  # The last one that was written or read.
         self._saved_at = time.monotonic()
         self._saving_s = 0.0
@@ -111,18 +119,22 @@ class Durable(tune.Trainable, Generic[T]):
         return False
 
     def step(self) -> dict[str, Any]:
-        """One epoch."""
-        metrics = {**self.report(), **self._facts}
-        if not metrics.get("done") and self._is_due():
-            metrics[SHOULD_CHECKPOINT] = True
-        return metrics
+        """One epoch, or the last report before the checkpoint that this trial goes on from."""
+        if self._again:
+            self._reported, self._again = {**self._again, **self._facts}, {}
+            return dict(self._reported)
+        self._reported = {**self.report(), **self._facts}
+        if not self._reported.get("done") and self._is_due():
+            return {**self._reported, SHOULD_CHECKPOINT: True}
+        return dict(self._reported)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the whole state, and the manifest by which it can be verified."""
         folder = Path(checkpoint_dir)
         self.trial.save(folder)
         self.save_more(folder)
-        counters = {ITERATION: self._iteration, TIME_TOTAL_S: self._time_total}
+        reported = {k: v for k, v in self._reported.items() if k != SHOULD_CHECKPOINT}
+        counters = {ITERATION: self._iteration, TIME_TOTAL_S: self._time_total, REPORT: reported}
         (folder / COUNTERS).write_text(json.dumps(counters))
         seal(folder)
 
@@ -162,7 +174,10 @@ class Durable(tune.Trainable, Generic[T]):
             case _TrainingResult(checkpoint=asked) | asked:
                 pass
         counters = self.load_newest(asked)
-        self._iteration, self._time_total = counters[ITERATION], counters[TIME_TOTAL_S]
+        self._again = counters.get(REPORT, {})
+        # Ray counts the report that comes again once more.
+        self._iteration = counters[ITERATION] - bool(self._again)
+        self._time_total = counters[TIME_TOTAL_S]
         self._time_since_restore, self._iterations_since_restore = 0.0, 0
         self._restored = True
 
@@ -170,7 +185,7 @@ class Durable(tune.Trainable, Generic[T]):
         """Take the state of ``asked``, or else of the next that is sound; of none, start again.
 
         Returns:
-            ``training_iteration`` and ``time_total_s`` of that state.
+            ``training_iteration`` and ``time_total_s`` of that state, and the last report.
         """
         damaged = False
         for checkpoint in [] if asked is None else _newest_first(asked):

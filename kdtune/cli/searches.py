@@ -34,8 +34,10 @@ def find_search(
         return read_journal(folder), folder
     uri = resolve_tracking_uri(tracking_uri, None, storage)
     run = _run_of(asked, uri, storage)
-    results = storage / run.tags.get("search", run.name)
-    return read_search(uri, run.run_id), results if results.is_dir() else None
+    # A tag of a server is anybody's: it names a folder of the storage, or none.
+    name = Path(run.tags.get("search", run.name)).name
+    results = storage / name
+    return read_search(uri, run.run_id), results if name and results.is_dir() else None
 
 
 def _run_of(asked: str, uri: str, storage: Path) -> "RunRecord":

@@ -1,5 +1,6 @@
 """How every interactive chart looks, and how it gets into a page without a network."""
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ SEQUENTIAL = "Cividis"
 DIVERGING = "RdBu"
 """Scale of differences, to be centred on zero."""
 
+_MARKUP = re.compile(r"\\u003c(?!(?:br|extra|\\u002fextra)\\u003e)")
+"""A ``<`` in the JSON of a chart that begins none of the tags that we put there."""
+
 
 def styled(figure: "go.Figure", *, title: str, x: str = "", y: str = "") -> "go.Figure":
     """``figure`` in the house style, in place.
@@ -65,13 +69,16 @@ def styled(figure: "go.Figure", *, title: str, x: str = "", y: str = "") -> "go.
 def fragment(figure: "go.Figure", name: str) -> str:
     """The chart as a piece of HTML, for a page that holds :func:`script` once.
 
+    Plotly makes links and other elements of tags in its texts. Those that are not ours become
+    plain text, so no name of a run can bring any.
+
     Args:
         figure: Of plotly.
         name: Identifier of the element, unique in its page; also the name of a saved picture.
     """
     options = {**OPTIONS, "toImageButtonOptions": {"filename": name}}
     text: str = figure.to_html(full_html=False, include_plotlyjs=False, config=options, div_id=name)
-    return text
+    return _MARKUP.sub("&lt;", text)
 
 
 @cache

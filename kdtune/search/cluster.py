@@ -61,17 +61,21 @@ def connected(address: str) -> Iterator[None]:
 
 @contextmanager
 def _handler_kept() -> Iterator[None]:
-    """Keep Ray from its own handler of SIGTERM if there is one already.
+    """Keep Ray from its own handlers of SIGTERM if there is one already.
 
-    Ray's ends the process on the spot, with exit code 15, for all the seconds that its start takes.
+    Ray sets two as it starts, which takes seconds: one that leaves Python on the spot, and a native
+    one that calls ours, but aborts the process three seconds later.
     """
-    sets = ray_utils.set_sigterm_handler
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        ray_utils.set_sigterm_handler = lambda handler: None
+    ours, rays = signal.getsignal(signal.SIGTERM), ray_utils.set_sigterm_handler
+    if ours in (signal.SIG_DFL, None):
+        yield
+        return
+    ray_utils.set_sigterm_handler = lambda handler: None
     try:
         yield
     finally:
-        ray_utils.set_sigterm_handler = sets
+        ray_utils.set_sigterm_handler = rays
+        signal.signal(signal.SIGTERM, ours)
 
 
 def _join(address: str, settings: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ def cost(result: SearchResult, *, wall_s: float) -> dict[str, float]:
 
     Args:
         result: Of the search.
-        wall_s: Seconds that it took.
+        wall_s: Seconds that it took, all its processes together.
     """
     finals = list({run.outcome.trial_id: run.outcome for run in result.finals}.values())
     planned = {trial.trial_id: planned_epochs(trial.config) or 0 for trial in result.trials}

@@ -84,6 +84,8 @@ def stopped_by_signals(interruption: Interruption) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         interruption.request(number)
+        # Ray's native handler, which calls this one while Ray starts, aborts three seconds later.
+        signal.alarm(0)
         signal.signal(number, before[signal.Signals(number)])
 
     try:

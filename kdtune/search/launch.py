@@ -87,6 +87,8 @@ def launch(
             _progress(display, relay, request.goal),
             _logging(request, log, relay, sink, interruption),
         ]
+        for follower in followers:
+            follower.timed_out = relay.timed_out
         try:
             with SystemMetrics(sink):
                 run_tune(

@@ -131,6 +131,7 @@ class Relay(Searcher):
         self._owners: dict[str, Leg] = {}
         self._open: set[str] = set()
         self._unfinished: deque[LoggedTrial] = deque()
+        self._timed_out: set[str] = set()
 
     def leg_of(self, trial_id: str) -> Leg:
         """The leg that a trial belongs to."""
@@ -140,6 +141,16 @@ class Relay(Searcher):
         """How a trial's run is called and tagged."""
         leg = self._owners[trial_id]
         return leg.label(leg.trial_ids.index(trial_id), config)
+
+    def time_is_over(self, trial_id: str) -> bool:
+        """Whether a trial that has just reported must stop for its leg's budget; remembered."""
+        if self._owners[trial_id].expired:
+            self._timed_out.add(trial_id)
+        return trial_id in self._timed_out
+
+    def timed_out(self, trial_id: str) -> bool:
+        """Whether a trial was stopped for its leg's budget."""
+        return trial_id in self._timed_out
 
     def elapsed_s(self, trial_id: str) -> float:
         """Seconds that the leg of a trial has run."""
@@ -285,11 +296,9 @@ class RelayScheduler(TrialScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         decision = self._scheduler(trial).on_trial_result(tune_controller, trial, result)
-        if self._relay.leg_of(trial.trial_id).expired:
+        if decision == self.STOP or self._relay.time_is_over(trial.trial_id):
             return str(self.STOP)
-        if self._relay.interruption.asked and decision != self.STOP:
-            return str(self.PAUSE)
-        return str(decision)
+        return str(self.PAUSE if self._relay.interruption.asked else decision)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         self._scheduler(trial).on_trial_complete(tune_controller, trial, result)

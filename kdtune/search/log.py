@@ -156,12 +156,16 @@ class History:
         return max((event.at_s for event in timed if event.trial_id in own), default=0.0)
 
     def without_failures(self) -> "History":
-        """The same with failed trials not over yet, so that they are tried again."""
+        """The same with failed trials not over yet, so that they are tried again.
 
-        def failed(event: object) -> bool:
-            return isinstance(event, Ended) and event.kind == "failed"
-
-        return history_of(tuple(event for event in self.events if not failed(event)))
+        Their failures remain events: the sampler made its later suggestions knowing of them.
+        """
+        open_again = {
+            trial.trial_id: replace(trial, end=None)
+            for trial in self.trials.values()
+            if trial.end and trial.end.kind == "failed"
+        }
+        return History(self.events, {**self.trials, **open_again})
 
 
 def history_of(events: tuple[Event, ...]) -> History:
@@ -175,7 +179,9 @@ def history_of(events: tuple[Event, ...]) -> History:
                 )
             case Reported():
                 trial = trials[event.trial_id]
-                trials[event.trial_id] = replace(trial, reports=(*trial.reports, event.result))
+                # One that failed, and reports again, is being tried again.
+                reports = (*trial.reports, event.result)
+                trials[event.trial_id] = replace(trial, reports=reports, end=None)
             case Saved():
                 trial = trials[event.trial_id]
                 trials[event.trial_id] = replace(trial, checkpoints=(*trial.checkpoints, event))

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.air.constants import TRAINING_ITERATION
 from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT
 
 from kdtune.search.epochs import EPOCH
 from kdtune.search.interruption import Interruption
@@ -66,6 +67,14 @@ class LogCallback(TrialFollower):
         result = _scalars(self._trials.pop(trial_id).last_result or {})
         at_s = self._elapsed_s(trial_id)
         self._put(Ended(trial_id=trial_id, kind=outcome, result=result, error=error, at_s=at_s))
+
+    @guarded
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        super().on_trial_result(iteration, trials, trial, result)
+        if self.timed_out(trial.trial_id):
+            result[SHOULD_CHECKPOINT] = True  # It goes on if the search gets more time.
 
     @guarded
     def on_checkpoint(

@@ -8,6 +8,7 @@ from kdtune.registry import nearest
 from kdtune.search.log import FILE, Begun, Grown, History, read_log
 from kdtune.search.request import SearchRequest
 from kdtune.search.requesting import build_request
+from kdtune.search.stages import TRIALS
 from kdtune.storage import Location
 
 HOUR_S = 3600.0
@@ -133,6 +134,12 @@ def _growth(
     if trials is None and hours is None:
         return None
     more, budget = request.trials, request.time_budget_s
+    used_s = history.used_s(TRIALS)
+    if hours is None and budget is not None and used_s >= budget:
+        raise ConfigError(
+            f"the time of the trials is over ({used_s:.0f} of {budget:.0f} s); give --hours +1 "
+            "as well"
+        )
     if trials is not None:
         given = _number(trials, "--trials", whole=True)
         more = int(given) + (request.trials if trials.startswith("+") else 0)
@@ -140,11 +147,10 @@ def _growth(
             raise ConfigError(f"--trials must be at least {request.trials}, got {trials}")
     if hours is not None:
         given_s = _number(hours, "--hours", whole=False) * HOUR_S
-        used_s = history.used_s("Search")
         budget = given_s + (used_s if hours.startswith("+") else 0.0)
         if budget <= used_s:
             raise ConfigError(
-                f"--hours must be more than the {used_s / HOUR_S:.2f} that the trials have had, "
+                f"--hours must be more than the {used_s / HOUR_S:.4f} that the trials have had, "
                 f"got {hours}; or give +{hours} for so much longer"
             )
     return Grown(trials=more, time_budget_s=budget)

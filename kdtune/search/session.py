@@ -24,11 +24,12 @@ from kdtune.search.results import (
     keep_final_students,
 )
 from kdtune.search.resuming import check_digest, check_same, folder_of, reopened
-from kdtune.search.stages import SearchResult
+from kdtune.search.stages import STAGES, SearchResult
 from kdtune.search.telling import (
     farewell,
     say,
     say_how_to_go_on,
+    say_that_time_is_over,
     say_what_is_left_out,
     say_what_is_recalled,
     show,
@@ -119,6 +120,9 @@ def resume_search(
     console = console or Console()
     location = folder_of(name, storage)
     with held(location, console) as claim:
+        if same_as and read_log(location.local).concluded:
+            say(console, f"Search '{name}' is complete already.")
+            return 0
         request, history, grown = reopened(location, **changes)
         if same_as and history.begun:
             check_same(same_as, history.begun)
@@ -186,7 +190,9 @@ class _Run:
         try:
             result, broken = self._launch(sink)
             try:
-                self._conclude(sink, result, wall_s=time.monotonic() - begun, broken=broken)
+                earlier_s = sum(map(self.history.used_s, STAGES))
+                wall_s = earlier_s + time.monotonic() - begun
+                self._conclude(sink, result, wall_s=wall_s, broken=broken)
             except OSError as error:
                 self.interruption.fault(error)
         finally:
@@ -244,6 +250,8 @@ class _Run:
             self.log.put(Concluded())
         try:
             show(console, request, result, arms)
+            if outcome == "finished":
+                say_that_time_is_over(console, request, result, program=self.program)
         finally:
             report = sink.close(CLOSE_TIMEOUT_S + UPLOAD_TIMEOUT_S * len(students))
         farewell(console, request, report, page, list(students.values()), self.program)

@@ -22,7 +22,7 @@ from kdtune.teachers.store import TeacherStore, key_of
 from kdtune.training.device import resolve_device
 from kdtune.training.teacher import identity_of
 
-TEACHERS, TRIALS, FINALISTS = "Teachers", "Search", "Finalists"
+STAGES = TEACHERS, TRIALS, FINALISTS = "Teachers", "Search", "Finalists"
 LabelOf = Callable[[int, Mapping[str, Any]], RunLabel]
 
 
@@ -115,7 +115,7 @@ class Stages:
             return trial.end is None or (_finished(trial) and trial.config not in self._teachers)
 
         logged = [trial for trial in self._history.of(TEACHERS) if serves(trial)]
-        return _going_on(teacher_leg(self._teachers), self._teachers, logged)
+        return self._going_on(teacher_leg(self._teachers), self._teachers, logged)
 
     def _trial_leg(self) -> Leg:
         request = self.request
@@ -158,7 +158,21 @@ class Stages:
         wanted = [config for _, config in self._final_runs]
         # A search that has grown may have better ones than those that it tested before.
         logged = [t for t in self._history.of(FINALISTS) if t.config in wanted]
-        return _going_on(listed_leg(FINALISTS, wanted, label), wanted, logged)
+        return self._going_on(listed_leg(FINALISTS, wanted, label), wanted, logged)
+
+    def _going_on(
+        self, leg: Leg, wanted: Sequence[FlatConfig], logged: Sequence[LoggedTrial]
+    ) -> Leg:
+        """``leg`` with trials of an earlier process in place of those that it had begun."""
+        begun = [trial.config for trial in logged]
+        new = [config for config in wanted if config not in begun]
+        return replace(
+            leg,
+            searcher=ListedConfigs(new),
+            trials=len(logged) + len(new),
+            recalled=logged,
+            used_s=self._history.used_s(leg.title),
+        )
 
 
 def _finished(trial: LoggedTrial) -> bool:
@@ -167,13 +181,6 @@ def _finished(trial: LoggedTrial) -> bool:
 
 def _frozen(config: FlatConfig) -> frozenset[tuple[str, Scalar]]:
     return frozenset(config.items())
-
-
-def _going_on(leg: Leg, wanted: Sequence[FlatConfig], logged: Sequence[LoggedTrial]) -> Leg:
-    """``leg`` with trials of an earlier process in place of those that it had begun of its list."""
-    begun = [trial.config for trial in logged]
-    new = [config for config in wanted if config not in begun]
-    return replace(leg, searcher=ListedConfigs(new), trials=len(logged) + len(new), recalled=logged)
 
 
 def teacher_leg(teachers: Sequence[FlatConfig]) -> Leg:

@@ -112,6 +112,21 @@ def say_how_to_go_on(
         say(console, f"Go on:     {again}")
 
 
+def say_that_time_is_over(
+    console: Console, request: SearchRequest, result: SearchResult, *, program: str
+) -> None:
+    """What a time budget left undone, and the command that gives more."""
+    under_way = sum(trial.kind == "stopped" for trial in result.trials)
+    missing = request.trials - len(result.trials)
+    if request.time_budget_s and (under_way or missing):
+        again = shlex.join([program, "resume", request.name, *_place(request), "--hours", "+1"])
+        say(
+            console,
+            f"Time was over: {under_way} trials were under way and {missing} not begun. "
+            f"More: {again}",
+        )
+
+
 def _place(request: SearchRequest) -> list[str]:
     usual = not request.remote and request.storage == Path.cwd() / RESULTS
     return [] if usual else ["--storage", request.remote or str(request.storage)]

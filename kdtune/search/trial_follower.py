@@ -112,6 +112,8 @@ class TrialFollower(GuardedCallback):
         self.mode = mode
         self._running: dict[str, Progress] = {}
         self._recalled: dict[str, Progress] = {}
+        self.timed_out: Callable[[str], bool] = _never
+        """Whether a trial was stopped because time was over; whoever stops it says so."""
 
     def started(self, trial: Trial, progress: Progress) -> None:
         """A trial begins; called again after a restart of the driver."""
@@ -173,7 +175,8 @@ class TrialFollower(GuardedCallback):
     ) -> None:
         progress = self._running.pop(trial.trial_id, None)
         if progress:
-            self.ended(trial.trial_id, progress.outcome, progress, "")
+            outcome = "stopped" if self.timed_out(trial.trial_id) else progress.outcome
+            self.ended(trial.trial_id, outcome, progress, "")
 
     @guarded
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
@@ -188,6 +191,10 @@ class TrialFollower(GuardedCallback):
         for trial_id, progress in stopped.items():
             self.ended(trial_id, "stopped", progress, "")
         self.concluded(complete=not stopped)
+
+
+def _never(trial_id: str) -> bool:
+    return False
 
 
 def error_text(trial: Trial) -> str:

@@ -5,6 +5,8 @@ import posixpath
 import re
 from collections.abc import Mapping
 
+from kdtune.credentials import without_credentials
+
 MAX_NAME = 250
 MAX_PARAM = 6000
 MAX_TAG = 8000
@@ -31,9 +33,12 @@ def canonical(value: object) -> str:
 
 
 def canonical_params(params: Mapping[str, object]) -> dict[str, str]:
-    """All of ``params`` as texts under allowed names, None left out, clipped to MLflow's length."""
+    """All of ``params`` as texts under allowed names, without None and without credentials.
+
+    Clipped to MLflow's length.
+    """
     return {
-        entity_name(key): clipped(canonical(value), MAX_PARAM)
+        entity_name(key): clipped(without_credentials(canonical(value)), MAX_PARAM)
         for key, value in params.items()
         if value is not None
     }
@@ -42,7 +47,7 @@ def canonical_params(params: Mapping[str, object]) -> dict[str, str]:
 def canonical_tags(tags: Mapping[str, object]) -> dict[str, str]:
     """The same for tags, which may be a little longer."""
     return {
-        entity_name(key): clipped(canonical(value), MAX_TAG)
+        entity_name(key): clipped(without_credentials(canonical(value)), MAX_TAG)
         for key, value in tags.items()
         if value is not None
     }

@@ -9,6 +9,8 @@ from urllib.parse import unquote
 
 from filelock import FileLock
 
+from kdtune.credentials import without_credentials as without_credentials
+
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 LOCK_TIMEOUT_S = 60.0
@@ -17,7 +19,6 @@ SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databrick
 """What MLflow keeps runs in; its folders of files are refused by MLflow itself."""
 
 _SQLITE = "sqlite:///"
-_CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
 def default_tracking_uri(storage: Path) -> str:
@@ -105,8 +106,3 @@ def first_use(uri: str) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock", timeout=LOCK_TIMEOUT_S):
         yield
-
-
-def without_credentials(text: str) -> str:
-    """``text`` with the user and password of any URI in it blanked out."""
-    return _CREDENTIALS.sub("://***@", text)

@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from kdtune.tracking.events import Event
+from kdtune.tracking.confined import leads_outside
+from kdtune.tracking.events import Attached, Event
 from kdtune.tracking.journal import FOLDER
-from kdtune.tracking.server import Server
+from kdtune.tracking.server import Refused, Server
 from kdtune.tracking.sink_report import SinkReport
 from kdtune.tracking.turns import Turns
 from kdtune.tracking.writer import Progress, Writer
@@ -30,6 +31,9 @@ def replay(
     Runs are found by ``search_id`` and key, and compared with the events value by value. Other
     tags and metrics that a run has, its comments for one, stay as they are.
 
+    A journal may be somebody else's, and names the files that go to the server: one that lies
+    outside ``base`` is refused, be it by ``..`` or by a link.
+
     Args:
         events: Of the search, in order.
         tracking_uri: Of a server or database; MLflow's global one is left alone.
@@ -46,7 +50,12 @@ def replay(
     turns = Turns(folder if folder.is_dir() else None)
     server = Server(tracking_uri, experiment)
     writer = Writer(server, search_id=search_id, base=base, turns=turns, lookup=True, nested=nested)
-    writer.take(events)
+    told = list(events)
+    outside = [e for e in told if isinstance(e, Attached) and leads_outside(e.path, base)]
+    writer.take(event for event in told if event not in outside)
+    for event in outside:
+        writer.note(Refused(f"'{event.path}' is outside '{base}' and is not sent anywhere"))
+        writer.given_up += 1
     for attempt in range(TRIES):
         time.sleep(PAUSE_S * attempt)
         try:

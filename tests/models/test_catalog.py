@@ -95,6 +95,12 @@ def test_a_number_out_of_range_is_refused(key: str, value: int) -> None:
         check("resnet8", **numbers)
 
 
+@pytest.mark.parametrize("name", ["resnet6000002", "wrn_16_99999", f"vgg{'9' * 5000}"])
+def test_a_network_that_would_only_fill_the_memory_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="a number in the name of a network must be at most 2000"):
+        check(name, classes=10, channels=3, size=32)
+
+
 @pytest.mark.parametrize("name", ["alexnet", "vit_b_16", "maxvit_t", "inception_v3", "densenet121"])
 def test_images_too_small_are_refused_before_any_work(name: str) -> None:
     with pytest.raises(ValueError, match=f"model '{name}' cannot read images of 3x8x8: "):

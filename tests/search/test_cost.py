@@ -6,8 +6,8 @@ import pytest
 
 from kdtune.search.cost import cost
 from kdtune.search.finalists import Arm
-from kdtune.search.stages import FinalRun, SearchResult
 from kdtune.search.outcomes import Outcome
+from kdtune.search.stages import FinalRun, SearchResult
 
 
 def run(name: str, kind: str, epoch: int, hours: float, **config: Any) -> Outcome:

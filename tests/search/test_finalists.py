@@ -5,8 +5,8 @@ import pytest
 from kdtune.config import parse
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.search.finalists import Arm, arms, published, seeded
-from kdtune.search.stages import finalist_configs
 from kdtune.search.outcomes import Outcome
+from kdtune.search.stages import finalist_configs
 
 BEST: dict[str, Scalar] = {
     **{"dataset": "digits", "student": "resnet8", "teacher": "resnet14", "train.epochs": 5},

@@ -8,8 +8,8 @@ import pytest
 
 from kdtune.report.goals import ACCURACY, Goal, goal_of
 from kdtune.search.front import front, nondominated, spread, values_of
-from kdtune.search.stages import finalist_configs
 from kdtune.search.outcomes import Outcome
+from kdtune.search.stages import finalist_configs
 
 PARAMS = goal_of("params")
 GOALS = (ACCURACY, PARAMS)

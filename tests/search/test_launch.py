@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -403,7 +404,11 @@ def test_finalists_follow_when_the_time_is_over(
     assert 3 <= len(rows) <= 5
     assert [row["outcome"] for row in rows[:3]] == ["finished"] * 3
     assert [row["arm"] for row in read(storage, "brief", "finalists")] == [*ARMS, "teacher"]
-    assert {run.info.status for run in runs_in(storage, "brief")} == {"FINISHED"}
+    stopped = sum(row["outcome"].startswith("stopped") for row in rows)
+    assert f"Time was over: {stopped} trials were under way" in one_line(result.output)
+    ends = Counter(run.info.status for run in runs_in(storage, "brief"))
+    assert ends["KILLED"] == stopped
+    assert ends.keys() <= {"FINISHED", "KILLED"}
     (sampler,) = samplers
     assert len(sampler.study.trials) == len(rows)
     assert TrialState.RUNNING not in {trial.state for trial in sampler.study.trials}

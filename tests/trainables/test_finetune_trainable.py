@@ -46,13 +46,13 @@ def test_a_finalist_is_tested_in_its_last_report_alone(flat: dict[str, Any]) -> 
 
 def test_a_reused_actor_fine_tunes_as_a_fresh_one(flat: dict[str, Any], tmp_path: Path) -> None:
     actor = Finetune(flat)
-    first = actor.train()
+    actor.train()
     actor.save(str(tmp_path))
     assert actor.reset({**flat, "seed": 1})
     actor.train()
     assert actor.reset(dict(flat))
     actor.restore(str(tmp_path))
-    reports = [first, actor.train()]
+    reports = [actor.train(), actor.train()]
     fresh = steps(Finetune(flat))
     assert [report["val/loss"] for report in reports] == [report["val/loss"] for report in fresh]
     assert fresh[-1]["finished"] == 1

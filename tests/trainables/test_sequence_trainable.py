@@ -86,7 +86,7 @@ def test_a_reused_actor_takes_up_a_paused_sequence_bit_for_bit(
     steps(actor, 1)
     assert actor.reset(dict(flat))
     actor.restore(str(tmp_path / "checkpoint"))
-    reports = [measured(report) for report in [*begun, *steps(actor)]]
+    reports = [measured(report) for report in [*begun[:-1], *steps(actor)]]
     assert reports == undisturbed(flat, tmp_path / "other")
 
 

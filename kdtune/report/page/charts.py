@@ -1,7 +1,6 @@
 """The charts of the page: learning curves, finalists over seeds, the Pareto front."""
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from kdtune.report.chart_style import COLOURS, MARKERS, QUIET, styled
@@ -46,7 +45,7 @@ def score_chart(facts: Facts) -> "go.Figure":
             mode="markers",
             error_x={"array": [100 * (std or 0)], "thickness": 2, "width": 6},
             marker={"color": colour, "size": 12, "symbol": "diamond"},
-            hovertext=[f"{name}: {arm.summary} %<br>{escape(in_a_line(arm.config))}"],
+            hovertext=[f"{name}: {arm.summary} %<br>{in_a_line(arm.config)}"],
             hoverinfo="text",
         )
     teacher = best.teacher if best else None
@@ -203,14 +202,14 @@ def add_highlight(figure: "go.Figure") -> None:
 def arm_label(arm: Arm, best: Arm | None) -> str:
     """The arm's name, marked where it is the chosen one or shares its runs."""
     if best and arm.name == best.name:
-        return f"{escape(arm.name)}<br>(chosen)"
-    return escape(arm.name) + (f"<br>= {escape(arm.same_as)}" if arm.same_as else "")
+        return f"{arm.name}<br>(chosen)"
+    return arm.name + (f"<br>= {arm.same_as}" if arm.same_as else "")
 
 
 def axis_title(goal: Goal) -> str:
     """Label and unit of an objective."""
     unit = f" ({goal.measure.unit})" if goal.measure.unit else ""
-    return escape(goal.measure.label + unit)
+    return goal.measure.label + unit
 
 
 def _tested(facts: Facts) -> list[Arm]:

@@ -6,7 +6,6 @@ hide how many trials share a choice.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 from kdtune.contracts import Scalar
@@ -61,8 +60,8 @@ def parallel_chart(facts: Facts) -> "go.Figure | None":
         band = min(BANDS - 1, int(BANDS * (value - low) / (high - low or 1.0)))
         groups.setdefault((trial.row.outcome == "finished", band), []).append(place)
     told = [
-        escape(f"trial {t.row.trial}, {t.row.outcome}: {facts.goal.measure.quantity(t.row.value)}")
-        + f"<br>{escape(describe(t.row.config, keys))}"
+        f"trial {t.row.trial}, {t.row.outcome}: {facts.goal.measure.quantity(t.row.value)}"
+        f"<br>{describe(t.row.config, keys)}"
         for t in trials
     ]
     figure = go.Figure()
@@ -89,7 +88,7 @@ def axis(key: str, values: Sequence[Scalar]) -> Axis:
     """Where the values of one setting lie; None is a place of its own, below the others."""
     given = [value for value in values if value is not None]
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in given)
-    title = escape(key).replace("_", "<br>").replace(".", ".<br>")
+    title = key.replace("_", "<br>").replace(".", ".<br>")
     if numbers and len(set(given)) > FEW_VALUES:
         return _numbers(title, [None if v is None else float(v) for v in values])
     options: list[Scalar] = sorted(set(given), key=_rank)
@@ -116,7 +115,7 @@ def _choices(title: str, values: Sequence[Scalar], options: Sequence[Scalar]) ->
     return Axis(
         title=title,
         places=places,
-        ticks={place: escape(shown(option)) for option, place in middle.items()},
+        ticks={place: shown(option) for option, place in middle.items()},
     )
 
 

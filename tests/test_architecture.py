@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FREE = {"contracts", "credentials", "registry", "seeds", "settings", "discovery", "multiply_adds", "__init__"}
+FREE = {
+    "contracts",
+    "credentials",
+    "registry",
+    "replacing",
+    "seeds",
+    "settings",
+    "discovery",
+    "multiply_adds",
+    "__init__",
+}
 """Modules of kdtune that every part may import."""
 
 ALLOWED = {

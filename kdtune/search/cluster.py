@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import ray
+from ray._private import ray_constants
 from ray._private import utils as ray_utils
 
 from kdtune.config import ConfigError
@@ -76,6 +77,19 @@ def _handler_kept() -> Iterator[None]:
     finally:
         ray_utils.set_sigterm_handler = rays
         signal.signal(signal.SIGTERM, ours)
+
+
+@contextmanager
+def _on_this_machine_alone() -> Iterator[None]:
+    """Let Ray start on the loopback address: whoever reaches one of its ports can run code.
+
+    The switch is the one by which Ray itself starts on macOS and Windows; it has no argument.
+    """
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _join(address: str, settings: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kdtune.contracts import Scalar
+from kdtune.replacing import replace_file
 from kdtune.report.finalists import ArmResult, finalist_rows
 from kdtune.report.front_plot import front_figure, save_front
 from kdtune.report.goals import Goal
@@ -16,7 +17,6 @@ from kdtune.search.front import front, values_of
 from kdtune.search.kept_students import keep_students
 from kdtune.search.request import SearchRequest
 from kdtune.search.stages import FinalRun, SearchResult
-from kdtune.storage import replace_file
 
 
 def trial_rows(result: SearchResult, goals: Sequence[Goal]) -> list[Row]:

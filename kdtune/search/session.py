@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from kdtune.replacing import replace_file
 from kdtune.report.progress import Display
 from kdtune.search.checks import check_request
 from kdtune.search.cost import cost
@@ -34,7 +35,7 @@ from kdtune.search.telling import (
     say_what_is_recalled,
     show,
 )
-from kdtune.storage import Claim, replace_file
+from kdtune.storage import Claim
 from kdtune.tracking import (
     MLflowSink,
 )

@@ -1,7 +1,7 @@
 """Storage: folders and object stores as one kind of place, held by one driver at a time."""
 
 from kdtune.storage.claim import Claim, Claimed
-from kdtune.storage.location import Location, StorageError, replace_file
+from kdtune.storage.location import Location, StorageError
 from kdtune.storage.mirror import Mirror, MirrorReport, download, fetch
 
 __all__ = [
@@ -13,5 +13,4 @@ __all__ = [
     "StorageError",
     "download",
     "fetch",
-    "replace_file",
 ]

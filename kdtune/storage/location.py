@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 from platformdirs import user_cache_path
 
 from kdtune.registry import nearest
+from kdtune.replacing import replace_file
 
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws, or the role of the machine",
@@ -23,8 +24,6 @@ CREDENTIALS = {
 }
 """Known schemes of object stores and where their clients look for credentials."""
 
-DRAFT = ".draft-"
-"""What the names of files begin with that are being written."""
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):/(/?)")
 _REQUEST = re.compile(r" \(Request ID: [^)]*\)")
@@ -274,21 +273,6 @@ def check_name(name: str) -> str:
     if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
         raise StorageError(f"a name in storage must be one plain part of a path, got {name!r}")
     return name
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Write ``file``, whose folder is made, so that a reader finds the old content or the new.
-
-    Raises:
-        OSError: If that cannot be done; the old content stays.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{DRAFT}{uuid.uuid4().hex[:12]}")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=16)

@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from kdtune.storage.location import Location, StorageError, replace_file
+from kdtune.replacing import replace_file
+from kdtune.storage.location import Location, StorageError
 
 MANIFEST = "mirror.json"
 WRITER = ".mirror"

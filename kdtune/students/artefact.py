@@ -10,7 +10,7 @@ from torch import nn
 
 from kdtune import models
 from kdtune.pruning import PruneRecord, finalize, replay
-from kdtune.storage.location import replace_file
+from kdtune.replacing import replace_file
 from kdtune.students.card import StudentCard
 from kdtune.students.program import export_program
 

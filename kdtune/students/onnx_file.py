@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kdtune.storage.location import replace_file
+from kdtune.replacing import replace_file
 from kdtune.students.program import trace
 
 NEEDED = ("onnx", "onnxscript")

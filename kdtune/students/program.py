@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kdtune.storage.location import replace_file
+from kdtune.replacing import replace_file
 
 
 def export_program(model: nn.Module, file: Path, *, channels: int, size: int) -> Path:

@@ -212,7 +212,7 @@ class TeacherStore:
             raise KeyError(key) from None
         try:
             record = _decoded(written)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise self._damaged(key, f"its record is not what was stored ({error})") from None
         if key_of(record.identity) != key:
             raise self._damaged(key, f"it is teacher {key_of(record.identity)}")

@@ -28,8 +28,8 @@ REQUIRED = ("torch", "torchvision", "torch-pruning", "safetensors", "pydantic", 
 """What the code below imports; pinned to the versions at hand."""
 
 CODE = (
-    *("contracts.py", "discovery.py", "multiply_adds.py", "registry.py", "seeds.py"),
-    *("settings.py", "models/**/*.py", "pruning/*.py", "students/*.py"),
+    *("contracts.py", "discovery.py", "multiply_adds.py", "registry.py", "replacing.py"),
+    *("seeds.py", "settings.py", "models/**/*.py", "pruning/*.py", "students/*.py"),
 )
 """The parts of kdtune that a model carries: in one archive, as each file costs a server a call."""
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kdtune.tracking.buffer import Buffer, FoundRun
+from kdtune.tracking.confined import leads_outside
 from kdtune.tracking.events import PARENT, Attached, Event
 from kdtune.tracking.journal import JournalDamaged, read_segments
 from kdtune.tracking.location import without_credentials
@@ -85,7 +86,14 @@ class Writer:
             return ()
         for damage in found.damage:
             self.note(JournalDamaged(damage))
-        return found.events
+        return [event for event in found.events if not self._leads_outside(event)]
+
+    def _leads_outside(self, event: Event) -> bool:
+        """Whether a journal, which others may have written, names a file that is not its own."""
+        if not isinstance(event, Attached) or not leads_outside(event.path, self._base):
+            return False
+        self.note(Refused(f"'{event.path}' is outside '{self._base}' and is not sent anywhere"))
+        return True
 
     @property
     def waiting(self) -> int:

@@ -36,7 +36,7 @@ def check_seal(folder: Path) -> None:
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in found.items()}
     except (FileNotFoundError, NotADirectoryError):
         raise DamagedCheckpoint(f"'{folder}' is not complete: it has no {MANIFEST}") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedCheckpoint(f"'{folder / MANIFEST}' is damaged ({error})") from error
     for name, expected in files.items():
         file = folder / name

@@ -33,6 +33,7 @@ from kdtune.views import plain_batches
 Answer = tuple[Tensor, Tensor]
 """Logits ``(n, C)`` and labels ``(n,)`` of a split."""
 
+MOST_NETWORKS = 1000
 EXAMPLE = "'wrn_16_3,wrn_16_1' or 'wrn_16_1*5'"
 
 
@@ -148,7 +149,10 @@ def _networks(chain: Scalar) -> tuple[str, ...]:
                 f"such as {EXAMPLE}, got {chain!r}"
             )
         locate(parsed[1])
-        found += [parsed[1]] * int(parsed[2] or 1)
+        times = int((parsed[2] or "1")[:9])  # Of more digits nine are too many, too.
+        if len(found) + times > MOST_NETWORKS:
+            raise ConfigError(f"chain must have at most {MOST_NETWORKS} networks, got {chain!r}")
+        found += [parsed[1]] * times
     if len(found) < 2:
         raise ConfigError(f"chain must have 2 networks at least, such as {EXAMPLE}, got {chain!r}")
     return tuple(found)

@@ -119,7 +119,7 @@ WRITE = """
 import hashlib, sys
 from pathlib import Path
 from kdtune.storage import Location, Mirror
-from kdtune.storage.location import replace_file
+from kdtune.replacing import replace_file
 folder, number = Path(sys.argv[1]), 0
 folder.mkdir()
 Mirror(folder, Location.parse(sys.argv[2]), every_s=0.01).start()

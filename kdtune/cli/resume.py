@@ -13,8 +13,7 @@ HELP = """
 Go on with a search that was stopped, died, or is to grow.
 
 Sampler and scheduler are told again all that they knew; runs that are over are not done again, \
-and those that were under way continue from their last checkpoint, in the same MLflow runs. A \
-search whose machine lost power goes on as well: all it needs is its folder.
+and those that were under way continue from their last checkpoint, in the same MLflow runs.
 
 [bold]Examples[/bold]
 
@@ -42,7 +41,7 @@ def resume(
     ] = None,
     hours: Annotated[
         str | None,
-        typer.Option(metavar="[+]H", help="Let its trials take H hours in all, or H from now on."),
+        typer.Option(metavar="[+]H", help="Let its trials take H hours in all, or H more."),
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed trials again.")

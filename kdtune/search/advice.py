@@ -39,6 +39,8 @@ _UNFINISHED = {
     "failed": "Every trial failed. Once the cause is dealt with, --retry-failed goes on with them.",
     "diverged": "Every trial diverged: its loss was no longer a number. Try a smaller "
     "--set train.lr, and weights of the method nearer to its defaults.",
-    "cut": "Every trial was cut before its end. Give the trials more time (--time-budget), or the "
-    "scheduler more patience (--grace-period, --scheduler none).",
+    "cut": "Every trial was cut before its end. Give the scheduler more patience (--grace-period, "
+    "--scheduler none).",
+    "stopped": "Every trial was stopped before its end, as time was over; 'kdtune resume' with "
+    "--hours +1 goes on with them.",
 }

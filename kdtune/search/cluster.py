@@ -53,7 +53,8 @@ def connected(address: str) -> Iterator[None]:
             _join(address, settings)
         else:
             # Not a cluster that happens to run here: its workers would not have the code.
-            ray.init("local", include_dashboard=False, **settings)
+            with _on_this_machine_alone():
+                ray.init("local", include_dashboard=False, **settings)
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from kdtune.replacing import replace_file
 from kdtune.search.tuning import FOLDER as TUNE
 from kdtune.storage import Location, download
 from trainables.distill import STUDENT
@@ -14,8 +15,9 @@ FOLDER, INDEX = "students", "trials.json"
 def keep_students(search: Location, names: Mapping[str, str]) -> dict[str, Path]:
     """Move the students that trials saved with their checkpoints to ``students/``.
 
-    One that was moved there before gets the name that it has now: a search that grew may rank it
-    elsewhere. ``students/trials.json`` says which trial each folder is of.
+    A folder keeps its name for ever, as MLflow was told of it: in a search that grew, another
+    finalist of the same rank gets its trial's id behind the name. ``students/trials.json`` says
+    which trial each folder is of.
 
     Args:
         search: Its folder, in which Tune's own files are in ``tune/``.
@@ -25,29 +27,24 @@ def keep_students(search: Location, names: Mapping[str, str]) -> dict[str, Path]
         Trial id -> folder, of those that were saved.
     """
     kept = search.local / FOLDER
-    before = _index(kept)
-    places = {id_: kept / name.replace(", ", "-").replace(" ", "-") for id_, name in names.items()}
-    # Aside first, as one may have to go where another still lies.
-    aside = {id_: place.rename(kept / f".{id_}") for id_, place in before.items()}
-    found = {id_: saved for id_ in names if (saved := aside.get(id_) or _saved(search, id_))}
-    if found:
-        kept.mkdir(exist_ok=True)
-    moved = {id_: saved.rename(places[id_]) for id_, saved in found.items()}
-    for id_ in aside.keys() - moved.keys():
-        moved[id_] = aside[id_].rename(kept / f"{before[id_].name}-of-{id_}")
-    if moved:
-        index = {place.name: id_ for id_, place in moved.items()}
-        (kept / INDEX).write_text(json.dumps(index, indent=2) + "\n")
-    return {id_: moved[id_] for id_ in found}
+    places = _index(kept)
+    for id_ in [id_ for id_ in names if id_ not in places]:
+        saved = _saved(search, id_)
+        if saved is not None:
+            kept.mkdir(exist_ok=True)
+            name = names[id_].replace(", ", "-").replace(" ", "-")
+            free = not (kept / name).exists()
+            places[id_] = saved.rename(kept / (name if free else f"{name}-{id_}"))
+            index = {place.name: id_ for id_, place in places.items()}
+            replace_file(kept / INDEX, (json.dumps(index, indent=2) + "\n").encode())
+    return {id_: places[id_] for id_ in names if id_ in places}
 
 
 def _index(kept: Path) -> dict[str, Path]:
     """Trial id -> folder, of those that are there already."""
     index = kept / INDEX
     places = json.loads(index.read_text()) if index.is_file() else {}
-    here = {id_: kept / name for name, id_ in places.items() if (kept / name).is_dir()}
-    # What a process that was killed in between left aside.
-    return here | {place.name[1:]: place for place in kept.glob(".*")}
+    return {id_: kept / name for name, id_ in places.items() if (kept / name).is_dir()}
 
 
 def _saved(search: Location, trial_id: str) -> Path | None:

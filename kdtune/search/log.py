@@ -8,6 +8,7 @@ that is killed leaves at most its last line cut short.
 
 import json
 import os
+import shlex
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -100,14 +101,21 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retried:
+    """A trial that failed for good is to be tried again all the same."""
+
+    trial_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Concluded:
     """A process has done all that was asked of the search."""
 
 
-Event = Begun | Grown | Suggested | Reported | Saved | Ended | Concluded
+Event = Begun | Grown | Suggested | Reported | Saved | Ended | Retried | Concluded
 _EVENTS: dict[str, type[Event]] = {
     kind.__name__.lower(): kind
-    for kind in (Begun, Grown, Suggested, Reported, Saved, Ended, Concluded)
+    for kind in (Begun, Grown, Suggested, Reported, Saved, Ended, Retried, Concluded)
 }
 
 
@@ -155,17 +163,17 @@ class History:
         timed = [e for e in self.events if isinstance(e, Suggested | Reported | Ended)]
         return max((event.at_s for event in timed if event.trial_id in own), default=0.0)
 
-    def without_failures(self) -> "History":
-        """The same with failed trials not over yet, so that they are tried again.
+    @property
+    def failures(self) -> list[Retried]:
+        """What would let each failed trial be tried again.
 
-        Their failures remain events: the sampler made its later suggestions knowing of them.
+        Their ends remain events: the sampler made its later suggestions knowing of them.
         """
-        open_again = {
-            trial.trial_id: replace(trial, end=None)
+        return [
+            Retried(trial_id=trial.trial_id)
             for trial in self.trials.values()
-            if trial.end and trial.end.kind == "failed"
-        }
-        return History(self.events, {**self.trials, **open_again})
+            if trial.end is not None and trial.end.kind == "failed"
+        ]
 
 
 def history_of(events: tuple[Event, ...]) -> History:
@@ -187,6 +195,8 @@ def history_of(events: tuple[Event, ...]) -> History:
                 trials[event.trial_id] = replace(trial, checkpoints=(*trial.checkpoints, event))
             case Ended():
                 trials[event.trial_id] = replace(trials[event.trial_id], end=event)
+            case Retried():
+                trials[event.trial_id] = replace(trials[event.trial_id], end=None)
     return History(events, trials)
 
 
@@ -254,8 +264,8 @@ def _events(path: Path) -> Iterator[Event]:
         except (ValueError, KeyError, TypeError):
             raise LogDamaged(
                 f"line {number} of {len(lines)} in '{path}' is damaged: its checksum does not fit; "
-                f"take the file from a backup, or keep what came before with "
-                f"'head -n {number - 1}' and resume from there"
+                f"take the file from a backup, or go on from what came before: "
+                f"sed -i '{number},$d' {shlex.quote(str(path))}"
             ) from None
         if isinstance(event, Begun) and event.format != FORMAT:
             raise ValueError(f"'{path}' has format {event.format}, this kdtune reads {FORMAT}")

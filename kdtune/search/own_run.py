@@ -52,8 +52,12 @@ def sink_of(request: SearchRequest, history: History) -> MLflowSink:
 
 def _grown(request: SearchRequest) -> dict[str, str]:
     """A search's parameters are those that it began with: MLflow lets none be changed."""
-    before = request.asked.get("trials", request.trials)
-    return {} if before == request.trials else {"grown": f"{before} to {request.trials} trials"}
+    asked, grown = request.asked, []
+    if asked.get("trials", request.trials) != request.trials:
+        grown.append(f"{asked['trials']} to {request.trials} trials")
+    if asked.get("time_budget_s", request.time_budget_s) != request.time_budget_s:
+        grown.append(f"{asked['time_budget_s']} to {request.time_budget_s} s")
+    return {"grown": ", ".join(grown)} if grown else {}
 
 
 def _fixed(space: Space) -> dict[str, Scalar]:
@@ -84,17 +88,27 @@ def attach(
 ) -> None:
     """What belongs to the runs besides numbers: the front, and the finalists as models."""
     goals, register = request.objectives, request.register_as
-    for place in front(result.trials, goals) if len(goals) > 1 else ():
-        sink.tag(result.trials[place].trial_id, {"pareto": "true"})
+    members = front(result.trials, goals) if len(goals) > 1 else []
+    for place, trial in enumerate(result.trials):
+        if place in members or (len(goals) > 1 and trial.trial_id in history.trials):
+            sink.tag(trial.trial_id, {"pareto": canonical(place in members)})
     for file in files:
         sink.attach(PARENT, file)
-    arms = {run.outcome.trial_id: run.arm for run in result.finals if not run.arm.same_as}
-    for trial in history.of(FINALISTS):
-        arm = arms.get(trial.trial_id)
-        sink.tag(trial.trial_id, {"arm": arm.label if arm else NO_LONGER})
+    if result.finals:
+        _rank_again(sink, result, history)
     for run in result.finals:
         trial_id = run.outcome.trial_id
         if run.arm.kind == "finalist" and trial_id in students:
             student = students[trial_id]
             sink.attach(trial_id, student, kind="model", place=student.name, register=register)
             register = ""
+
+
+def _rank_again(sink: MLflowSink, result: SearchResult, history: History) -> None:
+    """Say of each finalist that was run before the search grew what it is now."""
+    arms = {run.outcome.trial_id: run.arm for run in result.finals if not run.arm.same_as}
+    for trial in history.of(FINALISTS):
+        arm = arms.get(trial.trial_id)
+        sink.tag(trial.trial_id, {"arm": arm.label if arm else NO_LONGER})
+        if arm is None and trial.end is None:  # Nobody will run it to its end.
+            sink.end_run(trial.trial_id, outcome="stopped")

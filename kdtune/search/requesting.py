@@ -17,6 +17,7 @@ from kdtune.search.request import SearchRequest
 from kdtune.search.space import Arm, Choice, Space, load
 from kdtune.storage import Location
 from kdtune.tracking import resolve_tracking_uri, without_credentials
+from kdtune.tracking.location import anchored
 from kdtune.training.teacher import STORED
 
 
@@ -68,12 +69,12 @@ def build_request(
     fields["partial"] = _partial(space, {**shortcuts, **typed})
     if objectives:
         fields["objectives"] = tuple(map(goal_of, objectives))
-    dataset = str(space.fixed["dataset"])
+    dataset_name = str(space.fixed["dataset"])
     started = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
-    uri = resolve_tracking_uri(tracking_uri, None, location.local)
+    uri = anchored(resolve_tracking_uri(tracking_uri, None, location.local))
     settled: dict[str, Any] = {
         "name": name or f"{space.name}-{started}",
-        "experiment": experiment or f"{space.name} on {dataset.rpartition('/')[2]}",
+        "experiment": experiment or f"{space.name} on {dataset_name.rpartition('/')[2]}",
         "cpus_per_trial": cpus_per_trial,
         "gpus_per_trial": gpus,
         "seed": seed,
@@ -81,10 +82,11 @@ def build_request(
     asked |= {
         **settled,
         "space_name": space_name,
-        "shortcuts": dict(shortcuts),
-        "settings": list(settings),
+        # Nothing that depends on where the command is given.
+        "shortcuts": {**shortcuts, "dataset": dataset_name},
+        "settings": [each for each in settings if each.partition("=")[0].strip() != "dataset"],
         "storage": location.uri,
-        "tracking_uri": without_credentials(tracking_uri) if tracking_uri else None,
+        "tracking_uri": without_credentials(uri) if tracking_uri else None,
     }
     try:
         return SearchRequest(

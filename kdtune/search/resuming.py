@@ -5,7 +5,7 @@ from typing import Any
 
 from kdtune.config import ConfigError
 from kdtune.registry import nearest
-from kdtune.search.log import FILE, Begun, Grown, History, read_log
+from kdtune.search.log import FILE, Begun, Event, Grown, History, history_of, read_log
 from kdtune.search.request import SearchRequest
 from kdtune.search.requesting import build_request
 from kdtune.search.stages import TRIALS
@@ -38,13 +38,15 @@ def reopened(
     tracking_uri: str | None = None,
     address: str | None = None,
     max_concurrent: int | None = None,
-) -> tuple[SearchRequest, History, Grown | None]:
-    """The search whose log lies at ``location``, what it has been through, and how it grows.
+) -> tuple[SearchRequest, History, list[Event]]:
+    """The search whose log lies at ``location``, what it has been through, and what is decided now.
+
+    The decisions (how it grows, what is tried again) are for the log, before anything is done.
 
     Args:
         location: Of the search.
         trials: How many it is to have: a number, or ``+50`` for so many more.
-        hours: How long its trials may take in all, or ``+2`` for so much longer from now.
+        hours: How long its trials may take in all, or ``+2`` for so much longer than before.
         retry_failed: Whether failed trials are tried again.
         tracking_uri: Of MLflow; None for the one that it began with.
         address: Of a Ray cluster; None as above.
@@ -63,21 +65,22 @@ def reopened(
         )
     changed = {"tracking_uri": tracking_uri, "address": address, "max_concurrent": max_concurrent}
     request = _request(begun, {key: value for key, value in changed.items() if value is not None})
+    _check_place(request, location)
     if history.grown:
         size = {"trials": history.grown.trials, "time_budget_s": history.grown.time_budget_s}
         request = request.model_copy(update=size)
-    if retry_failed:
-        history = history.without_failures()
+    decided: list[Event] = list(history.failures) if retry_failed else []
+    history = history_of((*history.events, *decided))
     grown = _growth(request, history, trials, hours)
     if grown:
         size = {"trials": grown.trials, "time_budget_s": grown.time_budget_s}
-        return request.model_copy(update=size), history, grown
+        return request.model_copy(update=size), history, [*decided, grown]
     if history.concluded and not retry_failed:
         raise ConfigError(
             f"search '{request.name}' is complete; let it grow with --trials +20 or --hours +1, "
             "or give --retry-failed"
         )
-    return request, history, None
+    return request, history, decided
 
 
 def check_same(request: SearchRequest, begun: Begun) -> None:
@@ -94,6 +97,20 @@ def check_same(request: SearchRequest, begun: Begun) -> None:
         raise ConfigError(
             f"search '{request.name}' began with other arguments ({told}); give those, or "
             f"'kdtune resume {request.name}', or another --name"
+        )
+
+
+def _check_place(request: SearchRequest, location: Location) -> None:
+    """Refuse a folder that was moved or copied: the paths in its configurations lead elsewhere.
+
+    Raises:
+        ValueError: If it is not the place where the search began; a link to it is.
+    """
+    began = request.location
+    if began.local.resolve() != location.local.resolve():
+        raise ConfigError(
+            f"the search in '{location.uri}' began in '{began.uri}', where its trials look for "
+            "their teachers; move it back there, or make that path a link to where it lies now"
         )
 
 
@@ -146,12 +163,13 @@ def _growth(
         if more < request.trials:
             raise ConfigError(f"--trials must be at least {request.trials}, got {trials}")
     if hours is not None:
-        given_s = _number(hours, "--hours", whole=False) * HOUR_S
-        budget = given_s + (used_s if hours.startswith("+") else 0.0)
-        if budget <= used_s:
+        least_s = max(used_s, budget or 0.0)
+        budget = _number(hours, "--hours", whole=False) * HOUR_S
+        budget += least_s if hours.startswith("+") else 0.0
+        if budget <= least_s:
             raise ConfigError(
-                f"--hours must be more than the {used_s / HOUR_S:.4f} that the trials have had, "
-                f"got {hours}; or give +{hours} for so much longer"
+                f"--hours must be more than the {least_s / HOUR_S:.4f} that the trials have, got "
+                f"{hours}; or give +{hours} for so much longer"
             )
     return Grown(trials=more, time_budget_s=budget)
 

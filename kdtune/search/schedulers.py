@@ -64,6 +64,8 @@ class MedianStopping(FIFO, MedianStoppingRule):
         if not epoch:
             return str(self.CONTINUE)
         key: Any = _Key(trial.trial_id)
+        if any(known[EPOCH] == epoch for known in self._results.get(key, ())):
+            return str(self.CONTINUE)  # Told again by a trial that went on from a checkpoint.
         dated = {**result, EPOCH: epoch}
         return str(MedianStoppingRule.on_trial_result(self, tune_controller, key, dated))
 

@@ -3,6 +3,7 @@
 import shlex
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from kdtune.replacing import replace_file
 from kdtune.report.progress import Display
 from kdtune.search.checks import check_request
 from kdtune.search.cost import cost
-from kdtune.search.interruption import Interruption, stopped_by_signals
+from kdtune.search.interruption import Interruption
 from kdtune.search.keeping import held
 from kdtune.search.launch import SearchBroken, launch
-from kdtune.search.log import FILE, Concluded, Grown, History, SearchLog, read_log
+from kdtune.search.log import FILE, Concluded, Event, History, SearchLog, read_log
 from kdtune.search.own_run import attach, sink_of
 from kdtune.search.request import SearchRequest
 from kdtune.search.results import (
@@ -25,7 +26,7 @@ from kdtune.search.results import (
     keep_final_students,
 )
 from kdtune.search.resuming import check_digest, check_same, folder_of, reopened
-from kdtune.search.stages import STAGES, SearchResult
+from kdtune.search.stages import STAGES, TRIALS, SearchResult, is_finished
 from kdtune.search.telling import (
     farewell,
     say,
@@ -87,6 +88,9 @@ def run_search(
             program=program,
             console=console,
             same_as=request,
+            tracking_uri=request.tracking_uri,
+            address=request.address,
+            max_concurrent=request.max_concurrent,
         )
     check_request(request)
     with held(request.location, console) as claim:
@@ -121,13 +125,14 @@ def resume_search(
     console = console or Console()
     location = folder_of(name, storage)
     with held(location, console) as claim:
-        if same_as and read_log(location.local).concluded:
-            say(console, f"Search '{name}' is complete already.")
-            return 0
-        request, history, grown = reopened(location, **changes)
-        if same_as and history.begun:
-            check_same(same_as, history.begun)
-        return _resume(request, history, claim, grown, program=program, console=console)
+        earlier = read_log(location.local)
+        if same_as and earlier.begun:
+            check_same(same_as, earlier.begun)
+            if earlier.concluded:
+                say(console, f"Search '{name}' is complete already.")
+                return 0 if any(map(is_finished, earlier.of(TRIALS))) else EXIT_NO_RESULT
+        request, history, decided = reopened(location, **changes)
+        return _resume(request, history, claim, decided, program=program, console=console)
 
 
 def resume_request(
@@ -144,22 +149,22 @@ def resume_request(
         if history.begun is None:
             raise ValueError(f"nothing was begun in '{request.folder}'; call run_search")
         check_digest(request, history.begun)
-        return _resume(request, history, claim, None, program=program, console=console)
+        return _resume(request, history, claim, (), program=program, console=console)
 
 
 def _resume(
     request: SearchRequest,
     history: History,
     claim: Claim,
-    grown: Grown | None,
+    decided: Sequence[Event],
     *,
     program: str,
     console: Console,
 ) -> int:
     check_request(request, again=True)
     run = _Run(request, history, claim, program=program, console=console)
-    if grown:
-        run.log.put(grown)
+    for event in decided:
+        run.log.put(event)
     return run.run()
 
 
@@ -211,7 +216,7 @@ class _Run:
 
     def _launch(self, sink: MLflowSink) -> tuple[SearchResult, BaseException | None]:
         request, stop = self.request, self.interruption
-        with stopped_by_signals(stop), Display(self.console, goal=request.goal) as display:
+        with Display(self.console, goal=request.goal) as display:
             try:
                 return launch(
                     request,
@@ -238,16 +243,19 @@ class _Run:
         """Everything that follows the last trial: files, the report, what is printed."""
         request, console = self.request, self.console
         arms = arm_results(result, request.objectives)
-        files = keep(request, result, arms)
-        students = keep_final_students(request, result)
-        attach(sink, request, result, history=self.history, files=files, students=students)
         outcome = "failed" if broken else "stopped" if self.interruption.asked else "finished"
-        numbers = headline(result, arms, request.objectives)
-        sink.end(outcome, metrics={**numbers, **cost(result, wall_s=wall_s)})
+        files, students, numbers = [], {}, {}
+        # A process that was stopped before it came to the trials knows less than the last one did.
+        if result.trials or not self.history.trials:
+            files = keep(request, result, arms)
+            students = keep_final_students(request, result)
+            attach(sink, request, result, history=self.history, files=files, students=students)
+            numbers = headline(result, arms, request.objectives) | cost(result, wall_s=wall_s)
+        sink.end(outcome, metrics=numbers)
         page = self._write_report()
         if page:
             sink.attach(PARENT, page)
-        if outcome == "finished":
+        if outcome == "finished" and all(t.kind == "finished" for t in result.teachers):
             self.log.put(Concluded())
         try:
             show(console, request, result, arms)

@@ -78,7 +78,9 @@ class Stages:
         """How many trials all legs have at most, baselines included."""
         request = self.request
         finals = (request.finalists + 2) * request.finalist_seeds if request.finalists else 0
-        return len(self._teachers) + request.trials + finals
+        # A teacher may be stored by now whose run is not over.
+        unfinished = sum(trial.end is None for trial in self._history.trials.values())
+        return len(self._teachers) + request.trials + finals + unfinished
 
     def legs(self) -> Iterator[Leg]:
         """Teachers that are not stored yet, the trials, the finalists; empty ones are left out.
@@ -112,7 +114,7 @@ class Stages:
     def _teacher_leg(self) -> Leg:
         def serves(trial: LoggedTrial) -> bool:
             # One that was trained may have been deleted since, or be damaged.
-            return trial.end is None or (_finished(trial) and trial.config not in self._teachers)
+            return trial.end is None or (is_finished(trial) and trial.config not in self._teachers)
 
         logged = [trial for trial in self._history.of(TEACHERS) if serves(trial)]
         return self._going_on(teacher_leg(self._teachers), self._teachers, logged)
@@ -175,7 +177,8 @@ class Stages:
         )
 
 
-def _finished(trial: LoggedTrial) -> bool:
+def is_finished(trial: LoggedTrial) -> bool:
+    """Whether a trial ran to its end."""
     return trial.end is not None and trial.end.kind == "finished"
 
 

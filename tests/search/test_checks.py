@@ -145,8 +145,11 @@ def test_several_objectives_run_without_a_scheduler(tmp_path: Path, sampler: str
     check_request(asked)
 
 
-def test_a_name_is_taken_once_its_folder_is_there(tmp_path: Path) -> None:
+def test_a_name_is_taken_once_something_is_in_its_folder(tmp_path: Path) -> None:
     (tmp_path / "n").mkdir()
+    (tmp_path / "n" / "driver.lock").touch()  # Of a process that came to nothing.
+    check_request(request(space(), tmp_path))
+    (tmp_path / "n" / "search.log").touch()
     with pytest.raises(ConfigError, match=r"there is a search called 'n' in .* already"):
         check_request(request(space(), tmp_path))
 

@@ -20,6 +20,7 @@ from kdtune.search.callbacks import RunLabel
 from kdtune.search.idle_actors import IdleActors, unwrapped
 from kdtune.search.interruption import Interruption
 from kdtune.search.log import Ended, History, LoggedTrial, Reported, SearchLog, Suggested
+from kdtune.search.lost_actors import LostActors
 
 
 class LegSearcher(Protocol):
@@ -283,6 +284,7 @@ class RelayScheduler(TrialScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._relay = relay
         self._idle_actors = IdleActors()
+        self._lost_actors = LostActors()
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Nothing to set: each leg's scheduler knows its metric."""
@@ -307,6 +309,7 @@ class RelayScheduler(TrialScheduler):
         self._scheduler(trial).on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        self._lost_actors.watch(tune_controller)
         if self._relay.interruption.asked:
             self._wind_down(unwrapped(tune_controller))
             return None

@@ -51,11 +51,14 @@ def run_tune(
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     # Its snapshots of the whole experiment are read by nobody: a search goes on from its log.
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+    source = TrialSource(searcher, ConcurrencyLimiter(searcher, share.concurrency))
+    if not source.begin():
+        return
     tune.run(
         tune.with_resources(trainable, share.resources),
         name=FOLDER,
         storage_path=storage,
-        search_alg=TrialSource(searcher, ConcurrencyLimiter(searcher, share.concurrency)),
+        search_alg=source,
         scheduler=scheduler,
         num_samples=trials,
         reuse_actors=True,

@@ -1,5 +1,6 @@
 """Makes Tune's trials: new ones, and those of an earlier process, which keep their id."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pyarrow.fs import FileType
@@ -28,30 +29,43 @@ class TrialSource(SearchGenerator):
 
     def __init__(self, searcher: Searcher, limiter: ConcurrencyLimiter) -> None:
         super().__init__(limiter)
+        self._next_unfinished: Callable[[], LoggedTrial | None]
         self._next_unfinished = getattr(searcher, "next_unfinished", lambda: None)
+        self._first: LoggedTrial | None = None
+
+    def begin(self) -> bool:
+        """Whether there is a first trial. Tune breaks off if a run without any is over."""
+        self._first = self._next()
+        return self._first is not None
 
     def create_trial_if_possible(self, experiment_spec: dict[str, Any]) -> Trial | None:
         """The next trial; None if there is none now."""
-        return self._again(experiment_spec) or self._new(experiment_spec)
-
-    def _new(self, spec: dict[str, Any]) -> Trial | None:
-        trial: Trial | None = super().create_trial_if_possible(spec)
-        return trial or self._again(spec)  # The question may have begun a stage that has some.
-
-    def _again(self, spec: dict[str, Any]) -> Trial | None:
-        logged = self._next_unfinished()
-        if logged is None:
+        self._first, found = None, self._first or self._next()
+        if found is None:
             return None
         self._counter += 1
-        return _again(logged, spec, self._parser)
+        return _made(found, experiment_spec, self._parser)
+
+    def _next(self) -> LoggedTrial | None:
+        again = self._next_unfinished()
+        if again is not None:
+            return again
+        trial_id = str(Trial.generate_id())  # type: ignore[no-untyped-call]
+        config: Any = self.searcher.suggest(trial_id)
+        if config == Searcher.FINISHED:
+            self._finished = True
+            return None
+        if config is None:
+            return self._next_unfinished()  # The question may have begun a stage that has some.
+        return LoggedTrial(trial_id=trial_id, leg="", config=config)
 
 
-def _again(logged: LoggedTrial, spec: dict[str, Any], parser: Any) -> Trial:
+def _made(logged: LoggedTrial, spec: dict[str, Any], parser: Any) -> Trial:
     trial: Trial = _create_trial_from_spec(
         {**spec, "config": {**spec["config"], **logged.config}},
         parser,
         evaluated_params=dict(logged.config),
-        experiment_tag=f"again_{logged.trial_id}",
+        experiment_tag=logged.trial_id,
         trial_id=logged.trial_id,
     )
     # Its folder has no name before.

@@ -31,7 +31,7 @@ from kdtune.search.requesting import build_request
 from kdtune.search.session import run_search
 
 WORKERS = 3
-TRIALS, EPOCHS, TEACHER_EPOCHS = 4, 6, 12
+TRIALS, EPOCHS, TEACHER_EPOCHS = 4, 6, 8
 
 
 def main(storage: Path) -> int:

@@ -25,7 +25,8 @@ def alike(count: int) -> list[Outcome]:
     [
         (trials(failed=3), ["Every trial failed.", "--retry-failed"]),
         (trials(diverged=3), ["Every trial diverged", "smaller --set train.lr"]),
-        (trials(cut=3), ["Every trial was cut", "--time-budget", "--grace-period"]),
+        (trials(cut=3), ["Every trial was cut", "--grace-period"]),
+        (trials(stopped=3), ["Every trial was stopped", "--hours +1"]),
         (trials(failed=2, diverged=1), ["Of the 3 trials none ran to its end (2 failed, 1 div"]),
         (alike(3), ["All 3 finished trials have the same val/accuracy (0)", "labels"]),
         (trials(finished=2, diverged=2), ["2 of 4 trials diverged", "train.lr"]),

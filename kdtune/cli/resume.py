@@ -34,7 +34,7 @@ process runs the search.
 
 @app.command(help=HELP)
 def resume(
-    name: Annotated[str, typer.Argument(help="Of the search: the folder of its results.")],
+    name: Annotated[str, typer.Argument(help="Of the search, or the folder of its results.")],
     trials: Annotated[
         str | None,
         typer.Option(metavar="[+]N", help="Let the search have N trials, or N more of them."),
@@ -56,9 +56,12 @@ def resume(
     """Go on with a search; ``--help`` shows HELP."""
     from kdtune.search.session import resume_search
 
+    folder = Path(name)
+    if len(folder.parts) > 1 and folder.is_dir():
+        storage, name = str(folder.parent), folder.name
     with bad_input():
         code = resume_search(
-            Path(name).name if Path(name).is_dir() else name,
+            name,
             storage=storage,
             program=program(),
             trials=trials,

@@ -1,12 +1,15 @@
 """A search goes on after any death, and ends as it would have ended without."""
 
 import json
+import os
 import random
 import re
 import shlex
 import shutil
 import signal
 import socket
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from typer.testing import CliRunner
 
 import search_spaces.quickstart
 from kdtune.cli import MLFLOW_ENVIRONMENT, app
-from kdtune.search.log import FILE, Concluded, Event, Grown, Reported, Suggested, read_log
+from kdtune.search.log import FILE, Concluded, Event, Grown, Grown, Reported, Suggested, read_log
 from kdtune.search.resuming import HOUR_S, reopened
 from kdtune.storage import Location
 from kdtune.tracking import default_tracking_uri
@@ -119,11 +122,11 @@ def test_a_stopped_search_prints_the_command_that_completes_it(
 ) -> None:
     folder = storage / f"stopped by {number.name}"
     words = ("--storage", str(storage), *named(folder.name), *WHOLE)
-    driver = Driver("search", *words, output=tmp_path / "printed")
-    driver.until(lambda: of_leg(folder, "Search"))
-    _is_refused_meanwhile(folder, driver.process.pid)
-    driver.signal(number)
-    assert driver.ends() == 128 + number, driver.printed
+    if number is signal.SIGTERM:
+        code, printed = _stopped_from_outside(words, folder, tmp_path / "printed")
+    else:
+        code, printed = _stopped_from_inside(words, folder)
+    assert code == 128 + number, printed
     stopped = [trial for trial in read_log(folder).trials.values() if trial.end is None]
     assert stopped
     saved = [trial.checkpoints[-1:] for trial in stopped if trial.reports]
@@ -133,12 +136,34 @@ def test_a_stopped_search_prints_the_command_that_completes_it(
     assert "RUNNING" not in {run.info.status for run in runs}
     assert (own.info.status, own.data.tags["outcome"]) == ("KILLED", "stopped")
 
-    (line,) = [line for line in driver.printed.splitlines() if line.startswith("Go on:")]
+    (line,) = [line for line in printed.splitlines() if line.startswith("Go on:")]
     _program, *again = shlex.split(line.removeprefix("Go on:"))
     done = called(*again)
     assert done.exit_code == 0, done.output
     assert_the_same_was_found(folder, undisturbed)
     assert_everything_happened_once(folder)
+
+
+def _stopped_from_outside(words: tuple[str, ...], folder: Path, output: Path) -> tuple[int, str]:
+    """Exit code and output of a process that gets SIGTERM in the middle of its trials."""
+    driver = Driver("search", *words, output=output)
+    driver.until(lambda: of_leg(folder, "Search"))
+    _is_refused_meanwhile(folder, driver.process.pid)
+    driver.signal(signal.SIGTERM)
+    return driver.ends(), driver.printed
+
+
+def _stopped_from_inside(words: tuple[str, ...], folder: Path) -> tuple[int, str]:
+    """The same of a search in this process, which gets SIGINT."""
+
+    def press() -> None:
+        while not of_leg(folder, "Search"):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    done = called("search", *words)
+    return done.exit_code, done.output
 
 
 def _is_refused_meanwhile(folder: Path, pid: int) -> None:

@@ -58,6 +58,9 @@ FAULTS = {
 }
 """What may happen, and how often in proportion."""
 
+HEAD = {"num_cpus": 0, "include_dashboard": False}
+"""The first node runs no trial, and is never killed: the driver's own node is another matter."""
+
 MEAN_PAUSE_S = 8.0
 """Between two faults, on average."""
 
@@ -68,7 +71,7 @@ class Machine:
     """The cluster and the tracking server, whose parts die and come back."""
 
     def __init__(self, folder: Path) -> None:
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        self.cluster = Cluster(initialize_head=True, head_node_args=HEAD)
         self.server = MLflowServer(folder)
         self.server_is_up = False
         self.restart_server()

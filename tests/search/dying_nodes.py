@@ -30,6 +30,7 @@ from kdtune.search.request import SearchRequest
 from kdtune.search.requesting import build_request
 from kdtune.search.session import run_search
 
+HEAD = {"num_cpus": 0, "include_dashboard": False}
 WORKERS = 3
 TRIALS, EPOCHS, TEACHER_EPOCHS = 4, 6, 8
 
@@ -37,7 +38,7 @@ TRIALS, EPOCHS, TEACHER_EPOCHS = 4, 6, 8
 def main(storage: Path) -> int:
     cloudpickle.register_pickle_by_value(eager_search)
     launch.Distill = Eager  # type: ignore[misc]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster = Cluster(initialize_head=True, head_node_args=HEAD)
     for _ in range(WORKERS):
         cluster.add_node(wait=False, num_cpus=1)
     cluster.wait_for_nodes()

@@ -23,16 +23,17 @@ from typer.testing import CliRunner
 
 import search_spaces.quickstart
 from kdtune.cli import MLFLOW_ENVIRONMENT, app
-from kdtune.search.log import FILE, Concluded, Event, Grown, Grown, Reported, Suggested, read_log
+from kdtune.search.log import FILE, Concluded, Event, Grown, Reported, Suggested, read_log
 from kdtune.search.resuming import HOUR_S, reopened
 from kdtune.storage import Location
-from kdtune.tracking import default_tracking_uri
+from kdtune.tracking import default_tracking_uri, sink
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TRIALS = 6
 ASKED = ("--seed", "1", "--epochs", "6", "--finalists", "1", "--finalist-seeds", "2", *SMALL)
 WHOLE = ("--trials", str(TRIALS), *ASKED)
+DAY_MS = 86_400_000
 
 
 def called(*words: str) -> Result:
@@ -118,9 +119,13 @@ def test_a_search_that_is_killed_at_three_moments_ends_as_if_nothing_had_been(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_search_prints_the_command_that_completes_it(
-    undisturbed: Path, storage: Path, tmp_path: Path, number: signal.Signals
+    undisturbed: Path,
+    storage: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
-    folder = storage / f"stopped by {number.name}"
+    folder = storage / f"Prüfung 停止 {number.name}"
     words = ("--storage", str(storage), *named(folder.name), *WHOLE)
     if number is signal.SIGTERM:
         code, printed = _stopped_from_outside(words, folder, tmp_path / "printed")
@@ -138,6 +143,8 @@ def test_a_stopped_search_prints_the_command_that_completes_it(
 
     (line,) = [line for line in printed.splitlines() if line.startswith("Go on:")]
     _program, *again = shlex.split(line.removeprefix("Go on:"))
+    # Nobody promises that the clock of the machine goes forward meanwhile.
+    monkeypatch.setattr(sink, "_now_ms", lambda: time.time_ns() // 1_000_000 - DAY_MS)
     done = called(*again)
     assert done.exit_code == 0, done.output
     assert_the_same_was_found(folder, undisturbed)

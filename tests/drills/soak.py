@@ -271,7 +271,7 @@ def report(soak: Soak) -> bool:
         "lost": sum(len(account.lost) for account in found),
         "doubled": sum(len(account.doubled) for account in found),
         "left open": sum(len(account.left_open) for account in found),
-        "different leaderboards": len(soak.boards),
+        "distinct leaderboards": len(soak.boards),
     }
     for what, count in numbers.items():
         console.print(f"{what}: {count}")

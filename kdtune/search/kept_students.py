@@ -9,15 +9,15 @@ from kdtune.search.tuning import FOLDER as TUNE
 from kdtune.storage import Location, download
 from trainables.distill import STUDENT
 
-FOLDER, INDEX = "students", "trials.json"
+FOLDER, INDEX = "students", "students.json"
 
 
 def keep_students(search: Location, names: Mapping[str, str]) -> dict[str, Path]:
     """Move the students that trials saved with their checkpoints to ``students/``.
 
     A folder keeps its name for ever, as MLflow was told of it: in a search that grew, another
-    finalist of the same rank gets its trial's id behind the name. ``students/trials.json`` says
-    which trial each folder is of.
+    finalist of the same rank gets its trial's id behind the name. ``students.json`` beside
+    them says which trial each folder is of.
 
     Args:
         search: Its folder, in which Tune's own files are in ``tune/``.
@@ -36,13 +36,13 @@ def keep_students(search: Location, names: Mapping[str, str]) -> dict[str, Path]
             free = not (kept / name).exists()
             places[id_] = saved.rename(kept / (name if free else f"{name}-{id_}"))
             index = {place.name: id_ for id_, place in places.items()}
-            replace_file(kept / INDEX, (json.dumps(index, indent=2) + "\n").encode())
+            replace_file(search.local / INDEX, (json.dumps(index, indent=2) + "\n").encode())
     return {id_: places[id_] for id_ in names if id_ in places}
 
 
 def _index(kept: Path) -> dict[str, Path]:
     """Trial id -> folder, of those that are there already."""
-    index = kept / INDEX
+    index = kept.parent / INDEX
     places = json.loads(index.read_text()) if index.is_file() else {}
     return {id_: kept / name for name, id_ in places.items() if (kept / name).is_dir()}
 

@@ -13,7 +13,7 @@ from small_disk import mounted
 from kdtune.search.log import FILE, Ended, read_log
 from kdtune.search.session import EXIT_IO
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.drill]
 RUN = "import sys; from kdtune.cli import main; sys.argv = sys.argv[1:]; main()"
 WORDS = ("--trials", "5", "--epochs", "3", "--finalists", "0", *SMALL)
 

@@ -109,6 +109,7 @@ def test_a_killed_trial_goes_on_from_its_checkpoint_in_the_same_run(
     assert_everything_happened_once(storage / "killed")
 
 
+@pytest.mark.drill
 def test_a_trial_that_is_given_the_process_of_another_and_finds_it_dead_is_retried(
     undisturbed: Path, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_trial_that_is_given_the_process_of_another_and_finds_it_dead_is_retri
     assert_everything_happened_once(storage / "gone")
 
 
+@pytest.mark.drill
 def test_a_trial_that_dies_again_and_again_fails_and_the_others_go_on(
     undisturbed: Path, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def test_what_a_trial_reports_and_what_looks_at_it_never_ends_the_search(
     assert [run.data.metrics["val/top1_val ___"] for run in runs] == [1.0] * TRIALS
 
 
+@pytest.mark.drill
 def test_a_search_whose_trials_all_failed_says_what_to_do_and_that_helps(
     undisturbed: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

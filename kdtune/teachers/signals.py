@@ -35,6 +35,8 @@ LOOK_SHARE = 0.02
 OLD_CLAIM_S = 3600.0
 """After so long, whoever claimed a piece has died."""
 
+SUM_BYTES = 32
+
 FOLDER = "signals"
 """Its place inside a teacher store."""
 
@@ -92,16 +94,15 @@ class SignalStore:
         try:
             with pa.memory_map(str(file)) as source:
                 piece = _decoded(source, name)
-            os.utime(file)
         except FileNotFoundError:
             return None
-        except PermissionError:  # It cannot be marked as read: somebody else's, and as good.
-            return piece
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        except (OSError, ValueError) as error:
             _log.warning("'%s' is damaged (%s); it is computed again", file, error)
             with suppress(OSError):
                 file.unlink(missing_ok=True)
             return None
+        with suppress(OSError):  # Somebody else's files are as good, if they cannot be marked.
+            os.utime(file)
         return piece
 
     def claim(self, name: str) -> bool:
@@ -195,48 +196,46 @@ def _is_leftover(file: Path) -> bool:
 
 
 def _write(file: Path, name: str, tensors: Sequence[Tensor], *, seconds: float, half: bool) -> int:
-    """Write one row per step; returns the size in bytes."""
+    """Write an Arrow stream of one row per step, and its sum behind it; returns the bytes."""
     arrays = [tensor.cpu().numpy().astype("<f2" if half else "<f4") for tensor in tensors]
-    values = [array.tobytes() for array in arrays]
-    shapes = [list(array.shape) for array in arrays]
-    columns = {
-        "shape": pa.array(shapes, pa.list_(pa.int64())),
-        "values": pa.array(values, pa.large_binary()),
-    }
-    facts = {"type": arrays[0].dtype.str, "seconds": repr(seconds)}
-    table = pa.table(columns)
-    table = table.replace_schema_metadata({**facts, "sum": _sum(name, facts, shapes, values)})
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    table = pa.table(
+        {
+            "shape": pa.array([list(array.shape) for array in arrays], pa.list_(pa.int64())),
+            "values": pa.array([array.tobytes() for array in arrays], pa.large_binary()),
+        }
+    ).replace_schema_metadata({"type": arrays[0].dtype.str, "seconds": repr(seconds)})
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
         writer.write_table(table)
-    return file.stat().st_size
+    content = memoryview(stream.getvalue())
+    with file.open("wb") as sink:
+        return sink.write(content) + sink.write(_sum(name, content))
 
 
 def _decoded(source: pa.NativeFile, name: str) -> Piece:
     """What an open file holds; the piece keeps the file mapped.
 
+    Nothing is parsed before its sum was compared: Arrow ends the process over some damages.
+
     Raises:
         ValueError: If it is not what was written under that name.
     """
-    table = pa.ipc.open_file(source).read_all().combine_chunks()
-    facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    said = facts.pop("sum")
-    shapes = table.column("shape").to_pylist()
-    values = [memoryview(value.as_buffer()) for value in table.column("values")]
-    if said != _sum(name, facts, shapes, values):
+    whole = source.read_buffer()
+    content = whole.slice(0, max(0, whole.size - SUM_BYTES))
+    if _sum(name, memoryview(content)) != whole.slice(content.size).to_pybytes():
         raise ValueError("its sum differs")
+    table = pa.ipc.open_stream(content).read_all().combine_chunks()
+    facts = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     return Piece(
         type=facts["type"],
-        shapes=shapes,
-        values=values,
+        shapes=table.column("shape").to_pylist(),
+        values=[memoryview(value.as_buffer()) for value in table.column("values")],
         seconds=float(facts["seconds"]),
-        size=source.size(),
+        size=whole.size,
     )
 
 
-def _sum(name: str, facts: Mapping[str, str], shapes: Any, values: Sequence[Any]) -> str:
-    lengths = [len(value) for value in values]
-    facts = dict(sorted(facts.items()))
-    digest = hashlib.sha256(json.dumps([name, facts, shapes, lengths]).encode())
-    for value in values:
-        digest.update(value)
-    return digest.hexdigest()
+def _sum(name: str, content: memoryview) -> bytes:
+    digest = hashlib.sha256(name.encode() + b"\0")
+    digest.update(content)
+    return digest.digest()

@@ -346,6 +346,8 @@ class Trial:
             momentum=train.momentum,
             nesterov=train.nesterov,
             weight_decay=train.weight_decay,
+            # Not fused, which on a CPU takes weights and gradients to lie in one order, unasked.
+            foreach=True,
         )
 
     def _regulariser(self, phase: Phase) -> Callable[[], None]:

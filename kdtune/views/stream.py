@@ -60,7 +60,7 @@ class ViewStream:
                 f"plain_too needs a policy that mixes images ({mixing}), "
                 f"got {type(policy).__name__}"
             )
-        self._split = resident(dataset.train, torch.device(device))
+        self._split = dataset.train
         self._statistics = [list(dataset.mean), list(dataset.std)]
         self._fingerprint = dataset.fingerprint
         self._flip = dataset.flip
@@ -186,24 +186,24 @@ def _plain_batches(
         yield Batch(index=index.to(device), images=normalise(images), labels=labels)
 
 
-@lru_cache(maxsize=2)
-def resident(split: ImageSplit, device: torch.device) -> ImageSplit:
-    """The split with its images and labels in the device's own memory, if they fit there well.
+@lru_cache(maxsize=1)
+def resident(images: Tensor, device: torch.device) -> Tensor:
+    """All images in the memory of a GPU, if they fit there well; else where they are.
 
-    On the CPU they stay where they are, in memory that all processes share.
+    The last ones stay there, so that the next trial of this process finds them.
     """
     if device.type != "cuda":
-        return split
+        return images
     free, _ = torch.cuda.mem_get_info(device)
-    if split.images.nbytes > RESIDENT_SHARE * free:
-        return split
-    return replace(split, images=split.images.to(device), labels=split.labels.to(device))
+    return images.to(device) if images.nbytes <= RESIDENT_SHARE * free else images
 
 
 def _gather(split: ImageSplit, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """Raw uint8 images and labels at positions within the split."""
-    rows = split.index[index].to(split.images.device)
-    return split.images.index_select(0, rows).to(device), split.labels[rows].to(device)
+    rows = split.index[index]
+    images = resident(split.images, device)
+    picked = images.index_select(0, rows.to(images.device))
+    return picked.to(device), split.labels[rows].to(device)
 
 
 class _Normaliser:

@@ -10,6 +10,7 @@ from runs import advance, rest
 from kdtune.config import parse
 from kdtune.objectives import OBJECTIVES
 from kdtune.training.trial import Trial
+from kdtune.views.stream import resident
 
 pytestmark = [
     pytest.mark.gpu,
@@ -102,3 +103,29 @@ def test_cpu_and_gpu_teachers_have_keys_of_their_own(base: dict[str, Any]) -> No
     assert gpu is not None
     assert cpu is not None
     assert gpu.key != cpu.key
+
+
+@pytest.mark.parametrize("method", ["kd", "at_kd", "sp", "rkd", "crd"])
+def test_a_shared_teacher_gives_the_same_student_as_a_running_one(
+    base: dict[str, Any], method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdtune.teachers.store.TeacherStore.signals_folder", tmp_path)
+    flat = _with(base, method, augment="cutmix", **{"teacher.signals": "exact"})
+    trials = [Trial(parse({**flat, "teacher.signals": s})) for s in ("live", "exact", "exact")]
+    live, writer, reader = (rest(trial) for trial in trials)
+    assert live == writer == reader
+    assert _same_bits(trials[0], trials[2])
+
+
+def test_images_stay_on_the_device_between_trials(base: dict[str, Any]) -> None:
+    first, second = Trial(parse(base)), Trial(parse(base))
+    images = [resident(trial.dataset.train.images, trial.device) for trial in (first, second)]
+    assert images[0].device.type == "cuda"
+    assert images[0].data_ptr() == images[1].data_ptr()
+
+
+def test_bfloat16_is_repeatable_and_near_float32(base: dict[str, Any]) -> None:
+    full = rest(Trial(parse(base)))
+    first, second = (rest(Trial(parse({**base, "train.precision": "bf16"}))) for _ in range(2))
+    assert first == second
+    assert first[0]["train/kd"] == pytest.approx(full[0]["train/kd"], rel=0.1)

@@ -38,7 +38,7 @@ PAIRS = (("wrn_40_2", "wrn_16_2"), ("resnet56", "resnet20"), ("resnet32x4", "res
 
 BATCH, CLASSES, SIDE = 64, 10, 32
 VAL_SHARE = 0.1
-CALIBRATION_BATCHES = 8
+CALIBRATION_BATCHES = 2
 
 
 @contextmanager

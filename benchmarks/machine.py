@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -37,7 +36,7 @@ def hardware() -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "flags": [flag for flag in FLAGS if flag in _cpu_flags()],
-        "ram_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "ram_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpus": [torch.cuda.get_device_name(gpu) for gpu in gpus],
     }
 

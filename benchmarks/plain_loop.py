@@ -147,7 +147,7 @@ def train_step(
     student_logits = student(images)
     loss = distillation_loss(student_logits, teacher_logits, labels, settings)
     optimizer.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss, student_logits
 

@@ -11,8 +11,8 @@ temperature. The teachers are stored, and this process has verified them, as far
   cost is in proportion to the work.
 - **Teachers**, 1, 2, 4, ... for as many trials in all, in turn: each teacher's first trial pays.
 
-Each is done ``--rounds`` times, each time with a store that holds nothing but the teachers. The figures are medians; the ratios
-are of each round.
+Each is done ``--rounds`` times, each time with a store that holds nothing but the teachers. The
+figures are medians; the ratios are of each round.
 
     python benchmarks/scaling.py [--data FOLDER] [--images 128] [--trials 32] [--rounds 3]
 """

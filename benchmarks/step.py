@@ -12,9 +12,9 @@ optimiser's step; validation is not.
 - ``live``: kdtune, the teacher asked in every step. The gain over ``plain`` is that of the loop.
 - ``first``: kdtune, the first trial of a search: asks the teacher and keeps what it says.
 - ``shared``: kdtune, every later trial of the search: reads what the teacher said (steady state).
-- ``shared, bf16``: the same with ``train.precision=bf16``.
+- ``first, bf16`` and ``shared, bf16``: the same two with ``train.precision=bf16``.
 
-The ratios are of each round to the faster plain arm of that round; the last figure is their median.
+The ratios are to the plain arm that is faster by its median, round by round, and their median.
 The teacher alone is measured on one batch, over and over: what ``plain`` pays in every step.
 
     python benchmarks/step.py [--data FOLDER] [--images 256] [--rounds 5] [--pair wrn_40_2 ...]
@@ -24,7 +24,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,22 +72,23 @@ def kdtune_arm(flat: FlatConfig) -> Callable[[], float]:
     return lambda: trial.next_epoch()["images_per_s"]
 
 
-def arms_of(flat: dict[str, Any], key: str, device: str) -> dict[str, Callable[[], float]]:
+def arms_of(
+    flat: dict[str, Any], key: str, device: str, can: Sequence[str]
+) -> dict[str, Callable[[], float]]:
     """All that can be measured here, in the order in which they take turns.
 
-    ``first`` goes before those that read what it keeps; their temperature is another one, as the
-    trials of a search differ.
+    ``first`` goes before the one that reads what it keeps; their temperatures differ, as those of
+    the trials of a search do.
     """
     found = {PLAIN: plain_arm(flat, key, workers=0, device=device)}
     if (os.cpu_count() or 1) > 1:
         found[WORKER] = plain_arm(flat, key, workers=1, device=device)
-    can = arms.measurable(device)
     found[arms.LIVE] = kdtune_arm({**flat, **arms.settings(arms.LIVE)})
-    if arms.SHARED in can:
-        found[FIRST] = kdtune_arm({**flat, **arms.settings(arms.SHARED)})
     for arm in can:
         if arm != arms.LIVE:
-            found[arm] = kdtune_arm({**flat, "temperature": 2.0, **arms.settings(arm)})
+            own = {**flat, **arms.settings(arm)}
+            found[arm.replace(arms.SHARED, FIRST)] = kdtune_arm(own)
+            found[arm] = kdtune_arm({**own, "temperature": 2.0})
     return found
 
 
@@ -104,15 +105,18 @@ def measured(ways: dict[str, Callable[[], float]], rounds: int) -> Speeds:
 
 def compared(speeds: Speeds) -> dict[str, dict[str, Any]]:
     """For each arm of kdtune its ratio to the faster plain arm, round by round, and the median."""
-    plain = [max(turn) for turn in zip(*_plain(speeds).values(), strict=True)]
+    base = faster_plain(speeds)
     own = {
-        name: ratios(values, plain) for name, values in speeds.items() if name not in _plain(speeds)
+        name: ratios(values, speeds[base])
+        for name, values in speeds.items()
+        if not name.startswith(PLAIN)
     }
     return {name: {"rounds": each, "median": median(each)} for name, each in own.items()}
 
 
-def _plain(speeds: Speeds) -> Speeds:
-    return {name: values for name, values in speeds.items() if name.startswith(PLAIN)}
+def faster_plain(speeds: Speeds) -> str:
+    """The plain arm that kdtune is compared with: one with or one without a loader process."""
+    return max((n for n in speeds if n.startswith(PLAIN)), key=lambda name: median(speeds[name]))
 
 
 def teacher_alone(flat: FlatConfig, device: str, rounds: int) -> Speeds:
@@ -155,18 +159,24 @@ def main() -> None:
     options = parser.parse_args()
     report = Report("step", options)
     torch.set_num_threads(1)
+    can = arms.measurable(options.device)
     wanted = [pair for pair in PAIRS if not options.pair or pair[0] in options.pair]
     found = {}
     for pair in wanted:
         with tempfile.TemporaryDirectory() as made:
-            found[" -> ".join(pair)] = one_pair(pair, Path(made), options)
+            found[" -> ".join(pair)] = one_pair(pair, Path(made), options, can)
     for name, result in found.items():
         show_pair(name, result)
     report.write(n=options.rounds, batch_size=BATCH, threads=1, pairs=found)
 
 
-def one_pair(pair: tuple[str, str], scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of a pair; what its trials share lies in ``scratch``."""
+def one_pair(
+    pair: tuple[str, str], scratch: Path, options: argparse.Namespace, can: Sequence[str]
+) -> dict[str, Any]:
+    """All figures of a pair, for the arms that ``can`` be measured.
+
+    What its trials share lies in ``scratch``.
+    """
     device = options.device
     with dataset_name(options.data, scratch, images=options.images) as dataset:
         flat = lesson(
@@ -178,9 +188,14 @@ def one_pair(pair: tuple[str, str], scratch: Path, options: argparse.Namespace) 
             device=device,
         )
         key = publish(flat)
-        speeds = measured(arms_of(flat, key, device), options.rounds)
+        speeds = measured(arms_of(flat, key, device, can), options.rounds)
         alone = teacher_alone(flat, device, options.rounds)
-    return {"images_per_s": speeds, "ratios": compared(speeds), "teacher_images_per_s": alone}
+    return {
+        "images_per_s": speeds,
+        "compared_with": faster_plain(speeds),
+        "ratios": compared(speeds),
+        "teacher_images_per_s": alone,
+    }
 
 
 def show_pair(name: str, result: dict[str, Any]) -> None:
@@ -195,7 +210,7 @@ def show_pair(name: str, result: dict[str, Any]) -> None:
         ]
         for arm, speeds in result["images_per_s"].items()
     ]
-    show(name, ["", "images/s", "rounds", "times plain", "rounds"], rows)
+    show(name, ["", "images/s", "rounds", f"times {result['compared_with']}", "rounds"], rows)
     alone = result["teacher_images_per_s"]
     rows = [[mode, f"{median(speeds):,.1f}", listed(speeds, 1)] for mode, speeds in alone.items()]
     show(f"teacher {name.split()[0]} alone", ["", "images/s", "rounds"], rows)

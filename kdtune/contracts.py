@@ -53,11 +53,40 @@ class Outputs:
         logits: ``(B, classes)``.
         taps: The feature taps asked for.
         members: The logits of each network of a team; empty for a network alone.
+        signals: What was made of a teacher's taps, by :attr:`Signal.name`.
     """
 
     logits: Tensor
     taps: Mapping[str, Tensor] = field(default_factory=dict)
     members: tuple[Tensor, ...] = ()
+    signals: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def rows(self, rows: Tensor | slice) -> "Outputs":
+        """What was said of those samples alone."""
+        return Outputs(
+            logits=self.logits[rows],
+            taps={name: tap[rows] for name, tap in self.taps.items()},
+            members=tuple(member[rows] for member in self.members),
+            signals={name: signal[rows] for name, signal in self.signals.items()},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """Something small that is computed from a teacher's taps, and read in place of them.
+
+    It depends on nothing but the teacher and the images, so every trial that shows them to it can
+    share what the first one computed.
+
+    Attributes:
+        name: Names the formula with all of its parameters: equal names, equal values.
+        taps: What it is computed from.
+        make: The formula; from the taps by name to ``(B, ...)``.
+    """
+
+    name: str
+    taps: tuple[str, ...]
+    make: Callable[[Mapping[str, Tensor]], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +172,12 @@ class Step:
     run_student: RunStudent | None = None
     run_teacher: Callable[[Tensor], Outputs] | None = None
     draws: Callable[[str], torch.Generator] | None = None
+
+    def of_teacher(self, signal: Signal) -> Tensor:
+        """A signal of the teacher, without gradient; whether it was computed here does not show."""
+        assert self.teacher is not None
+        known = self.teacher.signals.get(signal.name)
+        return signal.make(self.teacher.taps).detach() if known is None else known
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,12 @@ KINDS = ("finalist", "baseline", "finetune", "sequence", "reproduction")
 OF_THE_MACHINE = {
     *("role", "teacher.store", "data.root", "data.image_column", "data.label_column"),
     *("train.threads", "train.device"),
+    *("teacher.signals", "teacher.signals_gb", "train.precision"),
 }
-"""Where a run was made and where its files lie: no part of what was run."""
+"""Where and how fast a run was made, and where its files lie: no part of what was run.
+
+Whatever is tested was trained in float32 beside a running teacher.
+"""
 
 OF_SCHEDULES: Mapping[str, tuple[str, ...]] = {
     "train.milestones": ("step",),

@@ -2,7 +2,7 @@
 
 from kdtune.config.errors import ConfigError
 from kdtune.config.keys import chosen, routes
-from kdtune.config.parsing import parse
+from kdtune.config.parsing import SHORTCUTS, parse
 from kdtune.config.sections import TrialConfig
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.views import AUGMENTS
@@ -45,6 +45,16 @@ def teacher_trial(config: TrialConfig) -> TrialConfig:
             "train.device": config.train.device,
         }
     )
+
+
+def as_finalist(flat: FlatConfig, changes: FlatConfig) -> dict[str, Scalar]:
+    """The same trial as one that is tested and kept: its teacher runs in every step, in float32.
+
+    Args:
+        flat: Of a trial.
+        changes: Further keys to set.
+    """
+    return {**{k: v for k, v in flat.items() if k not in SHORTCUTS}, "role": "finalist", **changes}
 
 
 def without_teacher(flat: FlatConfig) -> dict[str, Scalar]:

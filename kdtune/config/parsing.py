@@ -42,6 +42,8 @@ from kdtune.views import AUGMENTS, Augment
 S = TypeVar("S", bound=Settings)
 INTEGER_BITS = 63
 """What Arrow, torch and a database hold in an integer, beside its sign."""
+SHORTCUTS = ("teacher.signals", "train.precision")
+"""Keys by which a trial is faster than it would have to be."""
 SPARSITY = 1e-4
 """Strength of the L1 penalty of network slimming (Liu et al., 2017), where none is given."""
 
@@ -91,6 +93,8 @@ class _Builder:
         pruned = self._pruned(objective, own)
         data, train = self._make(DataSettings, "data"), self._make(TrainSettings, "train")
         _check_train_on(data, train)
+        role = own.get("role", TrialConfig.model_fields["role"].default)
+        _check_precision(role, train)
         _check_micro_batch(self._choice.method, objective, train)
         batches = _batches(objective, self._choice.augment, views, own.get("batches"))
         _check_pick_of_phases(views, batches, pruned)
@@ -100,13 +104,13 @@ class _Builder:
             batches=batches,
             objective=objective,
             views=views,
-            teacher=self._teacher(objective),
+            teacher=self._teacher(objective, role),
             prune=pruned,
             data=data,
             train=train,
         )
 
-    def _teacher(self, objective: Objective) -> TeacherConfig | None:
+    def _teacher(self, objective: Objective, role: str) -> TeacherConfig | None:
         """The teacher's settings, ``epochs`` resolved; training settings bar ready-made weights."""
         assert self._choice.teacher_augment is not None
         values = self._nested["teacher"]
@@ -129,6 +133,11 @@ class _Builder:
         else:
             full = TeacherConfig.model_fields["full_epochs"].default
             values.setdefault("epochs", values.get("full_epochs", full))
+        if role == "finalist" and values.setdefault("signals", "live") != "live":
+            raise ConfigError(
+                "a finalist runs its teacher in every step, so teacher.signals must be left out or "
+                f"be 'live', got '{values['signals']}'"
+            )
         views = self._make(AUGMENTS.get(self._choice.teacher_augment), "teacher_views")
         _check_pick("teacher.augment", views, has_teacher=False)
         return self._make(TeacherConfig, "teacher", views=views)
@@ -216,6 +225,14 @@ def _check_train_on(data: DataSettings, train: TrainSettings) -> None:
         raise ConfigError(
             "train.on must be 'train' with data.label_noise or data.imbalance, got 'train+val': "
             "validation is clean and balanced, so the network would be trained on other data"
+        )
+
+
+def _check_precision(role: str, train: TrainSettings) -> None:
+    if role != "trial" and train.precision != "fp32":
+        raise ConfigError(
+            f"a {role} is kept, so train.precision must be left out or be 'fp32', got "
+            f"'{train.precision}'; only trials may be trained in less"
         )
 
 

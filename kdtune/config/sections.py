@@ -13,6 +13,8 @@ from kdtune.views import AUGMENTS, Augment
 Schedule = Literal["step", "cosine", "constant", "cosine_restarts", "early_stop"]
 PrunePhase = Literal["finetune", "pre_distill", "post_distill", "pre_post", "self_distill"]
 Batches = Literal["plain+mixed", "mixed"]
+Precision = Literal["fp32", "bf16"]
+Signals = Literal["exact", "half", "live"]
 MOST_EPOCHS, MOST_IMAGES = 100_000, 1_000_000
 """Far above what anybody trains: a slip of the keyboard is told, not tried."""
 Epochs = Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
@@ -72,6 +74,7 @@ class TrainSettings(Settings):
     ``micro_batch`` is how many images of a batch are in memory at a time; their gradients are
     summed, so the batch stays what it is. It counts from the epoch ``micro_batch_from`` of the
     whole trial on, warm-up included, by default from the first.
+    ``precision`` is that of the forward passes, the teacher's too; losses are always in float32.
     """
 
     epochs: Epochs = 30
@@ -90,6 +93,7 @@ class TrainSettings(Settings):
     cycle_factor: Annotated[int, Field(ge=2)] = 3
     on: Literal["train", "train+val"] = "train"
     threads: Annotated[int, Field(ge=1)] = 1
+    precision: Precision = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     _check_milestones = field_validator("milestones")(_known_shares)
@@ -165,6 +169,9 @@ class TeacherConfig(Settings):
 
     ``epochs`` below ``full_epochs`` is cho2019's early-stopped teacher: a short run with its own
     compressed schedule (section 5.5), not a checkpoint of the long one.
+    ``signals`` says how its outputs reach a trial: ``exact`` shares them between all trials that
+    show it the same views, at the same bits as ``live``, which runs it in every step; ``half``
+    rounds the logits to half precision. ``signals_gb`` is about what all of them may take on disk.
     """
 
     model: str = "resnet8"
@@ -181,6 +188,8 @@ class TeacherConfig(Settings):
     lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: Annotated[int, Field(ge=0)] = 0
     weights: str = ""
+    signals: Signals = "exact"
+    signals_gb: Annotated[float, Field(gt=0)] = 10.0
     views: InstanceOf[Augment]
 
     _check_augment = field_validator("augment")(_known_augment)

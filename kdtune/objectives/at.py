@@ -1,5 +1,6 @@
 """Attention transfer (Zagoruyko and Komodakis, 2017, arXiv:1612.03928), in its mean form."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -8,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from kdtune.contracts import Moment, Step
+from kdtune.contracts import Moment, Pair, Signal, Step
 from kdtune.objectives.base import OBJECTIVES
 from kdtune.objectives.gram import at_least_float32
 from kdtune.objectives.guided import Guided
@@ -49,12 +50,22 @@ def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
             "attention maps need (B, C, H, W) features of one batch, got "
             f"{tuple(student.shape)} and {tuple(teacher.shape)}"
         )
-    height, width = min(student.shape[-2:], teacher.shape[-2:])
-    student, teacher = (
-        functional.adaptive_avg_pool2d(f, (height, width)) if f.shape[-2] > height else f
-        for f in (student, teacher.detach())
+    student, teacher = shrunk(student, teacher.shape[-1]), shrunk(teacher, student.shape[-1])
+    return functional.mse_loss(attention_map(student), attention_map(teacher.detach()))
+
+
+def shrunk(features: Tensor, side: int) -> Tensor:
+    """``(B, C, H, W)`` averaged to at most ``side`` rows and columns."""
+    return functional.adaptive_avg_pool2d(features, side) if features.shape[-1] > side else features
+
+
+def attention_signal(tap: str, side: int) -> Signal:
+    """A teacher's attention map of a tap, for a student whose map has ``side`` rows and columns."""
+    return Signal(
+        name=f"attention of {tap} at most {side}x{side}",
+        taps=(tap,),
+        make=lambda taps: attention_map(shrunk(taps[tap], side)),
     )
-    return functional.mse_loss(attention_map(student), attention_map(teacher))
 
 
 @OBJECTIVES.register("at")
@@ -70,11 +81,18 @@ class AttentionTransfer(Guided):
     def own_weights(self, moment: Moment) -> Mapping[str, float]:
         return {"at": self.beta}
 
+    def signals(self, pair: Pair) -> tuple[Signal, ...]:
+        return tuple(attention_signal(tap, pair.student[tap].shape[-1]) for tap in self.own_taps())
+
     def own_term(self, name: str, step: Step) -> Tensor:
-        assert step.teacher is not None
-        student, teacher = step.student.taps, step.teacher.taps
-        losses = [attention_loss(student[tap], teacher[tap]) for tap in self.own_taps()]
+        losses = [self._loss(step, tap) for tap in self.own_taps()]
         return torch.stack(losses).sum()
+
+    def _loss(self, step: Step, tap: str) -> Tensor:
+        student = step.student.taps[tap]
+        teacher = step.of_teacher(attention_signal(tap, student.shape[-1]))
+        side = math.isqrt(teacher.shape[1])
+        return functional.mse_loss(attention_map(shrunk(student, side)), teacher)
 
 
 @OBJECTIVES.register("at_kd")

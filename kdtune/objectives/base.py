@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from kdtune.contracts import Moment, Outputs, Pair, Step, Traits, Warmup
+from kdtune.contracts import Moment, Outputs, Pair, Signal, Step, Traits, Warmup
 from kdtune.registry import Registry
 from kdtune.settings import Settings
 
@@ -52,6 +52,14 @@ class Objective(Settings):
     @abstractmethod
     def term(self, name: str, step: Step) -> Tensor:
         """The raw value of one term, a scalar."""
+
+    def signals(self, pair: Pair) -> tuple[Signal, ...]:
+        """What the terms read of the teacher besides its logits, where that is small.
+
+        A method that names any reads nothing else of the teacher's taps: ``step.teacher`` has none.
+        Without any it reads the taps themselves, which no trial shares with another.
+        """
+        return ()
 
     def notes(self, step: Step) -> Mapping[str, Tensor]:
         """What else is worth logging of a step, scalars without gradients; by default nothing."""

@@ -10,12 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdtune.contracts import Moment, Pair, Step
+from kdtune.contracts import Moment, Pair, Signal, Step
 from kdtune.objectives.base import OBJECTIVES
 from kdtune.objectives.gram import at_least_float32
 from kdtune.objectives.guided import Guided
 
 TAP = "pooled"
+POOLED = Signal(name=TAP, taps=(TAP,), make=lambda taps: taps[TAP])
 
 
 def similarity_scores(
@@ -251,16 +252,18 @@ class ContrastiveRepresentation(Guided):
             dim=self.dim,
         )
 
+    def signals(self, pair: Pair) -> tuple[Signal, ...]:
+        return (POOLED,)
+
     def own_term(self, name: str, step: Step) -> Tensor:
         """The contrast of both sides; it moves the memory, so it is asked for once a step."""
-        assert step.teacher is not None
         assert step.draws is not None
         memory = step.companion
         assert isinstance(memory, ContrastMemory)
         own = step.batch.index
         others = memory.others.draw(own, count=self.negatives, generator=step.draws("negatives"))
         index = torch.cat([own[:, None], others], dim=1)
-        student, teacher = memory(step.student.taps[TAP], step.teacher.taps[TAP])
+        student, teacher = memory(step.student.taps[TAP], step.of_teacher(POOLED))
         # Crosswise: an embedding of one network against what the other one said.
         student_scores = similarity_scores(
             student, memory.teacher_bank, index, self.nce_temperature

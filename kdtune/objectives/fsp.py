@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from kdtune.contracts import Pair, Step
+from kdtune.contracts import Pair, Signal, Step
 from kdtune.objectives.base import OBJECTIVES
 from kdtune.objectives.gram import at_least_float32
 from kdtune.objectives.two_stages import TwoStages
@@ -115,10 +115,17 @@ class FlowOfSolution(TwoStages):
                 )
 
     def own_term(self, name: str, step: Step) -> Tensor:
-        assert step.teacher is not None
-        end = int(name.removeprefix("fsp"))
-        first, second = TAPS[end - 1], TAPS[end]
-        student, teacher = step.student.taps, step.teacher.taps
-        return fsp_loss(
-            (student[first], student[second]), (teacher[first], teacher[second]), self.pool
+        signal = self._flow(int(name.removeprefix("fsp")))
+        return functional.mse_loss(signal.make(step.student.taps), step.of_teacher(signal))
+
+    def signals(self, pair: Pair) -> tuple[Signal, ...]:
+        return tuple(self._flow(end) for end in range(1, len(TAPS)))
+
+    def _flow(self, end: int) -> Signal:
+        """The matrix between a stage and the one before it."""
+        first, second = TAPS[end - 1 : end + 1]
+        return Signal(
+            name=f"flow from {first} to {second}, {self.pool}",
+            taps=(first, second),
+            make=lambda taps: fsp_matrix(taps[first], taps[second], self.pool),
         )

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from kdtune.contracts import Moment, Step
+from kdtune.contracts import Moment, Pair, Signal, Step
 from kdtune.objectives.base import OBJECTIVES
 from kdtune.objectives.gram import at_least_float32, gram_matrix, require_one_batch
 from kdtune.objectives.guided import Guided
@@ -33,7 +33,7 @@ def pair_distances(embeddings: Tensor) -> Tensor:
     Returns:
         ``(B, B)``, symmetric, in float32 at least, 0 on the diagonal.
     """
-    return _pairs(embeddings)[1]
+    return _pairs(centred_gram(embeddings))[0]
 
 
 def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -50,7 +50,8 @@ def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: If a tensor has fewer than two dimensions or the batch sizes differ.
     """
     require_one_batch(student, teacher)
-    return functional.smooth_l1_loss(_in_means(student), _in_means(teacher.detach()))
+    ours, theirs = centred_gram(student), centred_gram(teacher.detach())
+    return functional.smooth_l1_loss(_in_means(ours), _in_means(theirs))
 
 
 def angle_cosines(embeddings: Tensor) -> Tensor:
@@ -64,7 +65,11 @@ def angle_cosines(embeddings: Tensor) -> Tensor:
         ``k``. The batch needs ``B ** 3`` numbers and not ``B ** 2`` times the width: 8 MB at 128,
         64 MB at 256, beyond which only the distances are practical.
     """
-    gram, distances, apart = _pairs(embeddings)
+    return _cosines(centred_gram(embeddings))
+
+
+def _cosines(gram: Tensor) -> Tensor:
+    distances, apart = _pairs(gram)
     squares = gram.diagonal()
     products = gram[None] - gram[:, :, None] - gram[:, None, :] + squares[:, None, None]
     inverse = torch.where(apart, distances, 1.0).reciprocal() * apart
@@ -88,12 +93,24 @@ def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return functional.smooth_l1_loss(angle_cosines(student), angle_cosines(teacher.detach()))
 
 
-def _pairs(embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gram matrix of the centred embeddings, distances, and which pairs are apart."""
+def centred_gram(embeddings: Tensor) -> Tensor:
+    """Gram matrix of the embeddings around their mean: all that distances and angles depend on.
+
+    Around the mean, least is lost to cancellation, and the mean need not pass gradients, which
+    would add up to 0.
+
+    Args:
+        embeddings: ``(B, ...)``, flattened per sample.
+
+    Returns:
+        ``(B, B)``, in float32 at least.
+    """
     rows = at_least_float32(embeddings.flatten(1))
-    # Nothing below depends on the origin. Around the mean, least is lost to cancellation, and the
-    # mean need not pass gradients, which would add up to 0.
-    gram = gram_matrix(rows - rows.detach().mean(dim=0))
+    return gram_matrix(rows - rows.detach().mean(dim=0))
+
+
+def _pairs(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a centred Gram matrix the distances, and which pairs are apart."""
     norms = gram.diagonal()
     sums = norms[:, None] + norms[None, :]
     squares = sums - 2 * gram
@@ -101,11 +118,11 @@ def _pairs(embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rounding = ROUNDING * torch.finfo(gram.dtype).eps * sums
     apart = (squares > rounding.clamp(min=NEAREST**2)) & ~own
     distances = torch.where(apart, squares, NEAREST**2).sqrt().masked_fill(own, 0.0)
-    return gram, distances, apart
+    return distances, apart
 
 
-def _in_means(embeddings: Tensor) -> Tensor:
-    distances = pair_distances(embeddings)
+def _in_means(gram: Tensor) -> Tensor:
+    distances, _ = _pairs(gram)
     pairs = max(1, len(distances) * (len(distances) - 1))
     return distances * (pairs / distances.sum().clamp(min=NEAREST))
 
@@ -130,10 +147,14 @@ class RelationalDistillation(Guided):
     def own_weights(self, moment: Moment) -> Mapping[str, float]:
         return {"rkd_distance": self.distance_weight, "rkd_angle": self.angle_weight}
 
+    def signals(self, pair: Pair) -> tuple[Signal, ...]:
+        return (_relations(self.tap),)
+
     def own_term(self, name: str, step: Step) -> Tensor:
-        assert step.teacher is not None
-        loss = {"rkd_distance": distance_loss, "rkd_angle": angle_loss}[name]
-        return loss(step.student.taps[self.tap], step.teacher.taps[self.tap])
+        relation = {"rkd_distance": _in_means, "rkd_angle": _cosines}[name]
+        ours = centred_gram(step.student.taps[self.tap])
+        theirs = step.of_teacher(_relations(self.tap))
+        return functional.smooth_l1_loss(relation(ours), relation(theirs))
 
 
 @OBJECTIVES.register("rkd_d")
@@ -148,3 +169,9 @@ class AngleDistillation(RelationalDistillation):
     """The angles of ``rkd`` alone."""
 
     distance_weight: Annotated[float, Field(ge=0)] = 0.0
+
+
+def _relations(tap: str) -> Signal:
+    return Signal(
+        name=f"centred gram of {tap}", taps=(tap,), make=lambda taps: centred_gram(taps[tap])
+    )

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from kdtune.contracts import Moment, Step
+from kdtune.contracts import Moment, Pair, Signal, Step
 from kdtune.objectives.base import OBJECTIVES
 from kdtune.objectives.gram import gram_matrix, require_one_batch
 from kdtune.objectives.guided import Guided
@@ -57,7 +57,16 @@ class SimilarityPreserving(Guided):
     def own_weights(self, moment: Moment) -> Mapping[str, float]:
         return {"sp": self.beta}
 
+    def signals(self, pair: Pair) -> tuple[Signal, ...]:
+        return tuple(map(_similarity_signal, self.own_taps()))
+
     def own_term(self, name: str, step: Step) -> Tensor:
-        assert step.teacher is not None
         (tap,) = self.own_taps()
-        return similarity_loss(step.student.taps[tap], step.teacher.taps[tap])
+        teacher = step.of_teacher(_similarity_signal(tap))
+        return functional.mse_loss(similarity_matrix(step.student.taps[tap]), teacher)
+
+
+def _similarity_signal(tap: str) -> Signal:
+    return Signal(
+        name=f"similarity of {tap}", taps=(tap,), make=lambda taps: similarity_matrix(taps[tap])
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kdtune.config import TEACHER_AXES, TeacherConfig, parse, without_teacher
+from kdtune.config import TEACHER_AXES, TeacherConfig, as_finalist, parse, without_teacher
 from kdtune.contracts import FlatConfig, Scalar
 
 ALONE, PUBLISHED = "no teacher", "published recipe"
@@ -86,9 +86,7 @@ def distinct(configs: Sequence[FlatConfig]) -> list[FlatConfig]:
 
 def seeded(arm: Arm, *, seeds: Sequence[int], train_on: str) -> list[dict[str, Scalar]]:
     """One complete configuration per seed; all arms share the seeds."""
-    return [
-        {**arm.config, "role": "finalist", "seed": seed, "train.on": train_on} for seed in seeds
-    ]
+    return [as_finalist(arm.config, {"seed": seed, "train.on": train_on}) for seed in seeds]
 
 
 def _of_teacher(key: str) -> bool:

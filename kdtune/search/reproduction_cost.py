@@ -18,7 +18,7 @@ from kdtune.data.corruption import count_range
 from kdtune.objectives import Team
 from kdtune.seeds import generator
 from kdtune.training.data import load_trial_data
-from kdtune.training.device import make_repeatable, resolve_device
+from kdtune.training.device import prepare, resolve_device
 from kdtune.training.epoch import Lesson
 from kdtune.training.pairing import pair_of
 from kdtune.training.plan import Phase, phases
@@ -247,7 +247,7 @@ def _stream(config: TrialConfig, dataset: Dataset, device: torch.device) -> _Clo
 def _step_seconds(config: TrialConfig, stretch: Stretch, dataset: Dataset) -> float:
     """Seconds of one step of a stretch, with new networks."""
     device = resolve_device(config.train.device)
-    make_repeatable(device, config.train.threads)
+    prepare(device, config.train.threads)
     phase, objective = stretch.phase, stretch.phase.objective
     student = objective.assemble(
         lambda member: _network(config.student, dataset, member), models.split_after

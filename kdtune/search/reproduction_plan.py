@@ -10,6 +10,7 @@ from kdtune.config import (
     TEACHER_TRAINING,
     ConfigError,
     TrialConfig,
+    as_finalist,
     known_keys,
     parse,
     teacher_trial,
@@ -275,7 +276,7 @@ def scaled(settings: FlatConfig, scale: float) -> dict[str, Scalar]:
 def _trained(config: TrialConfig, recipe: Recipe) -> TrialConfig:
     """What is trained for the cell, to be tested at the end: the trial, or its teacher."""
     trained = teacher_trial(config) if recipe.teaches else config
-    return parse({**trained.flat(), "role": "finalist", "seed": 0})
+    return parse(as_finalist(trained.flat(), {"seed": 0}))
 
 
 def _typed(texts: Sequence[str], paper: str) -> dict[str, Scalar]:

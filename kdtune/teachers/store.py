@@ -19,8 +19,9 @@ from torch import Tensor
 from kdtune.contracts import Scalar
 from kdtune.storage import Claim, Claimed, Location, StorageError
 from kdtune.storage.location import check_name
+from kdtune.teachers.signals import FOLDER as SIGNALS
 
-SCHEMA = 3
+SCHEMA = 4
 """Raised when code changes what a teacher's configuration means; part of every key."""
 
 _ELSEWHERE = (
@@ -117,6 +118,14 @@ class TeacherStore:
     def __init__(self, root: str | Path = "") -> None:
         self._location = Location.parse(root if str(root) else user_cache_path("kdtune") / _FOLDER)
         self.root = self._location.uri
+
+    @property
+    def signals_folder(self) -> Path:
+        """Where trials share what these teachers say: in the store, if it is a folder.
+
+        Beside an object store it is the working folder of this machine, so every node has its own.
+        """
+        return self._location.local / SIGNALS
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:

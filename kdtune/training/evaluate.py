@@ -18,7 +18,7 @@ def predict(model: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]
     model.eval()
     logits, labels = [], []
     for batch in batches:
-        logits.append(model(batch.images))
+        logits.append(model(batch.images).float())
         labels.append(batch.labels)
     return torch.cat(logits), torch.cat(labels)
 

@@ -9,6 +9,7 @@ import torch
 
 from kdtune.config import TrialConfig
 from kdtune.contracts import Scalar
+from kdtune.training.device import give_freed_memory_back
 
 ALLOCATORS = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """Who says in a plain ``RuntimeError`` that it found no memory."""
@@ -70,6 +71,7 @@ def free_memory() -> None:
     device do not get it.
     """
     gc.collect()
+    give_freed_memory_back()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 

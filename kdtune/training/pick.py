@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdtune.contracts import Batch
+from kdtune.contracts import Batch, Outputs
 from kdtune.objectives.soft_labels import softened
 
 Criterion = Literal["kld", "teacher_entropy", "student_entropy"]
@@ -33,6 +33,16 @@ class Picked:
     batch: Batch
     teacher_logits: Tensor | None
     kld_ratio: Tensor | None
+
+    @property
+    def said(self) -> Outputs | None:
+        """What is known of the teacher's outputs."""
+        return None if self.teacher_logits is None else Outputs(logits=self.teacher_logits)
+
+    @property
+    def notes(self) -> dict[str, Tensor]:
+        """What is worth logging of the choice."""
+        return {} if self.kld_ratio is None else {"mean_kld_ratio": self.kld_ratio}
 
 
 def divergences(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:

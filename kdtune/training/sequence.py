@@ -22,7 +22,7 @@ from kdtune.seeds import derive
 from kdtune.teachers.store import TeacherError, TeacherStore, key_of
 from kdtune.training.checkpoint import read_state, write_state
 from kdtune.training.data import load_trial_data
-from kdtune.training.device import make_repeatable, resolve_device
+from kdtune.training.device import prepare, resolve_device
 from kdtune.training.ensemble import ensemble_scores
 from kdtune.training.evaluate import predict, scores
 from kdtune.training.pairing import check_networks
@@ -207,7 +207,7 @@ class SequenceTrial:
         self.config = config
         first = config.scratch(0)
         self.device = resolve_device(first.train.device)
-        make_repeatable(self.device, first.train.threads)
+        prepare(self.device, first.train.threads)
         self.dataset = load_trial_data(first)
         for position in range(len(config.networks)):
             check_networks(config.generation(position, ""), self.dataset)

@@ -23,9 +23,10 @@ from kdtune.teachers.store import (
 )
 from kdtune.training.data import load_trial_data
 from kdtune.training.evaluate import predict, scores
+from kdtune.training.layout import arranged
 from kdtune.views import plain_batches
 
-EVAL_BATCH = 512
+EVAL_BATCH = 256
 STORED = "store:"
 """Before a key, it makes ``teacher.weights`` mean a network of the teacher store."""
 _ACCURACY_SLACK = 2
@@ -185,7 +186,7 @@ def _load(
             f"the weights do not fit a {name} with {dataset.classes} classes and "
             f"{dataset.channels} input channels: {error}"
         ) from None
-    return model.to(device).eval().requires_grad_(False)
+    return arranged(model, device).eval().requires_grad_(False)
 
 
 def _measure(model: nn.Module, dataset: Dataset, device: torch.device) -> tuple[float, Tensor]:

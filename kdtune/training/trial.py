@@ -17,16 +17,21 @@ from kdtune.data import ImageSplit
 from kdtune.objectives import Team
 from kdtune.pruning import PruneRecord, regulariser, replay
 from kdtune.seeds import derive, global_stream
+from kdtune.teachers.signals import SignalStore
+from kdtune.teachers.store import TeacherStore
 from kdtune.training.checkpoint import read_state, write_state
 from kdtune.training.cost import student_cost
 from kdtune.training.data import load_trial_data
-from kdtune.training.device import make_repeatable, resolve_device
+from kdtune.training.device import circumstances, prepare, resolve_device
 from kdtune.training.epoch import EpochResult, Lesson
 from kdtune.training.evaluate import agreement, predict, scores
 from kdtune.training.initial import initial_network, initial_pruning
+from kdtune.training.layout import arranged
 from kdtune.training.memory import memory_explained
 from kdtune.training.pairing import check_networks, pair_of, prune_as
 from kdtune.training.plan import Phase, phase_at, phases
+from kdtune.training.precision import check_precision, in_precision
+from kdtune.training.signals import SharedTeacher, small
 from kdtune.training.teacher import (
     EVAL_BATCH,
     FrozenTeacher,
@@ -67,7 +72,8 @@ class Trial:
     def __init__(self, config: TrialConfig) -> None:
         self.config = config
         self.device = resolve_device(config.train.device)
-        make_repeatable(self.device, config.train.threads)
+        prepare(self.device, config.train.threads)
+        check_precision(config.train.precision, self.device)
         self.dataset = load_trial_data(config)
         check_networks(config, self.dataset)
         self.teacher = self._obtain_teacher()
@@ -89,6 +95,7 @@ class Trial:
             device=self.device,
             plain_too=config.batches == "plain+mixed",
         )
+        self._shared = self._shared_teacher()
 
     @property
     def student(self) -> nn.Module:
@@ -137,6 +144,7 @@ class Trial:
             "diverged": float(self.diverged),
             **self._cost,
             **self._around_pruning,
+            **({} if self._shared is None else self._shared.metrics()),
         }
 
     def test(self) -> dict[str, float]:
@@ -196,6 +204,7 @@ class Trial:
             self._prune_record = PruneRecord.from_json(state["pruned"])
             channels, size = self.dataset.channels, self.dataset.size
             replay(self._network, self._prune_record, channels=channels, size=size)
+            arranged(self._network, self.device)
         self._network.load_state_dict(state["network"])
         if state["unpruned"] is not None:
             self._unpruned = self._assembled()
@@ -263,7 +272,7 @@ class Trial:
     def _assembled(self) -> nn.Module:
         with global_stream(self.config.seed, self._net, "assembly"):
             network = self.config.objective.assemble(self._new_student, models.split_after)
-        return network.to(self.device)
+        return arranged(network, self.device)
 
     def _candidates(self) -> list[nn.Module]:
         network = self._network
@@ -279,6 +288,7 @@ class Trial:
             self._unpruned = copy.deepcopy(self._network).eval().requires_grad_(False)
         before = self._val_accuracy()
         self._prune_record = prune_as(self.config, self._network, self.dataset)
+        arranged(self._network, self.device)
         self._around_pruning = {
             "prune/accuracy_before": before,
             "prune/accuracy_after": self._val_accuracy(),
@@ -293,6 +303,7 @@ class Trial:
             "nobody": None,
         }[phase.guide]
         pair = pair_of(phase.objective, self._candidates()[0], guide, self.dataset)
+        signals = phase.objective.signals(pair) if guide is not None else ()
         with global_stream(self.config.seed, self._net, "companion", phase.name):
             companion = phase.objective.companion(phase.moment(phase.start), pair)
         if companion is not None:
@@ -305,7 +316,25 @@ class Trial:
             optimizer=self._new_optimizer(companion),
             stream=self._stream,
             seed=derive(self.config.seed, self._net),
+            signals=signals,
+            shareable=small(signals, pair.teacher),
+            shared=self._shared if phase.guide == "teacher" else None,
+            precision=self.config.train.precision,
             after_backward=self._regulariser(phase),
+        )
+
+    def _shared_teacher(self) -> SharedTeacher | None:
+        """The teacher as it is shared with other trials; None where it is run in every step."""
+        config, teacher = self.config, self.teacher
+        if teacher is None or config.teacher is None or config.teacher.signals == "live":
+            return None
+        folder = TeacherStore(config.store).signals_folder
+        return SharedTeacher(
+            SignalStore(folder, most_bytes=round(config.teacher.signals_gb * 1e9)),
+            teacher=teacher.key,
+            stream=self._stream,
+            circumstances={**circumstances(self.device), "precision": config.train.precision},
+            half=config.teacher.signals == "half",
         )
 
     def _new_optimizer(self, companion: nn.Module | None) -> SGD:
@@ -337,7 +366,7 @@ class Trial:
 
     def _judge(self, result: EpochResult) -> dict[str, float]:
         """Training and validation metrics, finite whatever happened; chooses a team's best."""
-        found = [predict(net, self._plain(self.dataset.val)) for net in self._candidates()]
+        found = [self._predicted(net, self.dataset.val) for net in self._candidates()]
         judged = [scores(*each) for each in found]
         self._chosen = max(range(len(judged)), key=lambda n: judged[n]["accuracy"])
         val = judged[self._chosen]
@@ -367,7 +396,11 @@ class Trial:
         return _count_params(self._network) + beside
 
     def _val_accuracy(self) -> float:
-        return scores(*predict(self.student, self._plain(self.dataset.val)))["accuracy"]
+        return scores(*self._predicted(self.student, self.dataset.val))["accuracy"]
+
+    def _predicted(self, network: nn.Module, split: ImageSplit) -> tuple[Tensor, Tensor]:
+        with in_precision(self.config.train.precision, self.device):
+            return predict(network, self._plain(split))
 
     def _plain(self, split: ImageSplit) -> Any:
         return plain_batches(split, self.dataset, batch_size=EVAL_BATCH, device=self.device)

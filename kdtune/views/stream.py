@@ -1,8 +1,10 @@
 """The training split as a stream of named batches, and plain batches for evaluation."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +13,9 @@ from kdtune.contracts import Batch
 from kdtune.data import Dataset, ImageSplit
 from kdtune.seeds import generator
 from kdtune.views.policy import AUGMENTS, Augment, Mixing, RawBatch
+
+RESIDENT_SHARE = 0.125
+"""Of a GPU's free memory, what images may take: several trials may share the GPU."""
 
 
 class ViewStream:
@@ -55,7 +60,9 @@ class ViewStream:
                 f"plain_too needs a policy that mixes images ({mixing}), "
                 f"got {type(policy).__name__}"
             )
-        self._split = dataset.train
+        self._split = resident(dataset.train, torch.device(device))
+        self._statistics = [list(dataset.mean), list(dataset.std)]
+        self._fingerprint = dataset.fingerprint
         self._flip = dataset.flip
         self._policy = policy
         self._plain_too = plain_too
@@ -72,9 +79,34 @@ class ViewStream:
         return full + (rest > 1)
 
     @property
+    def device(self) -> torch.device:
+        """Where the batches end up."""
+        return self._device
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that fixes the images of every batch, as JSON; labels are not part of it."""
+        index = self._split.index.numpy().tobytes()
+        return {
+            "fingerprint": self._fingerprint,
+            "index": hashlib.sha256(index).hexdigest()[:16],
+            "statistics": self._statistics,
+            "flip": self._flip,
+            "policy": [type(self._policy).__name__, self._policy.model_dump()],
+            "plain_too": self._plain_too,
+            "batch_size": self._batch_size,
+            "seed": self._seed,
+        }
+
+    @property
     def policy(self) -> Augment:
         """How the images are augmented."""
         return self._policy
+
+    @property
+    def plain_too(self) -> bool:
+        """Whether a batch holds the views before mixing, and the mixed ones besides."""
+        return self._plain_too
 
     @property
     def mixes(self) -> bool:
@@ -154,9 +186,23 @@ def _plain_batches(
         yield Batch(index=index.to(device), images=normalise(images), labels=labels)
 
 
+@lru_cache(maxsize=2)
+def resident(split: ImageSplit, device: torch.device) -> ImageSplit:
+    """The split with its images and labels in the device's own memory, if they fit there well.
+
+    On the CPU they stay where they are, in memory that all processes share.
+    """
+    if device.type != "cuda":
+        return split
+    free, _ = torch.cuda.mem_get_info(device)
+    if split.images.nbytes > RESIDENT_SHARE * free:
+        return split
+    return replace(split, images=split.images.to(device), labels=split.labels.to(device))
+
+
 def _gather(split: ImageSplit, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """Raw uint8 images and labels at positions within the split."""
-    rows = split.index[index]
+    rows = split.index[index].to(split.images.device)
     return split.images.index_select(0, rows).to(device), split.labels[rows].to(device)
 
 

@@ -9,7 +9,10 @@ from kdtune.models import build
 from kdtune.objectives import OBJECTIVES
 from kdtune.training.trial import Trial
 
-CLOCK = {"images_per_s", "time/epoch_s", "student/latency_ms"}
+CLOCK = {
+    *("images_per_s", "time/epoch_s", "student/latency_ms"),
+    *("signals/hit_rate", "signals/read_mb", "signals/saved_s"),
+}
 
 STORE = "teacher.store"
 

@@ -183,7 +183,8 @@ def test_alpha_0_is_cross_entropy_alone_and_alpha_1_distillation_alone(
 def test_from_its_stop_on_the_teacher_is_silent_and_cross_entropy_counts_whole(
     base: dict[str, Any], more: dict[str, Any]
 ) -> None:
-    trial = Trial(parse({**base, "method": "eskd", **more}))  # a step schedule drops at 2 of 4
+    live = {"method": "eskd", "teacher.signals": "live"}
+    trial = Trial(parse({**base, **live, **more}))  # a step schedule drops at 2 of 4
     assert trial.teacher is not None
     shown = Shown.to(trial.teacher.model)
     for epoch in range(4):

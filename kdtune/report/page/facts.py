@@ -22,7 +22,10 @@ SPOKEN = {
     "val/top5": "validation accuracy among five guesses",
     "val/loss": "validation loss",
 }
-OF_A_RUN = {"seed", "role", "train.on", "teacher.store", "train.threads", "train.device"}
+OF_A_RUN = {
+    *("seed", "role", "train.on", "teacher.store", "train.threads", "train.device"),
+    *("teacher.signals", "teacher.signals_gb", "train.precision"),
+}
 """Settings that tell runs of one recipe apart, or belong to the machine."""
 
 

@@ -1,6 +1,6 @@
 """One flat dict of JSON scalars in, one frozen, validated trial out."""
 
-from kdtune.config.derived import teacher_trial, without_teacher
+from kdtune.config.derived import apart, publishing, teacher_trial, together, without_teacher
 from kdtune.config.errors import ConfigError
 from kdtune.config.keys import TEACHER_AXES, TEACHER_TRAINING, known_keys, method_keys
 from kdtune.config.parsing import decode, parse
@@ -14,11 +14,14 @@ __all__ = [
     "TeacherConfig",
     "TrainSettings",
     "TrialConfig",
+    "apart",
     "decode",
     "known_keys",
     "method_keys",
     "method_page",
     "parse",
+    "publishing",
     "teacher_trial",
+    "together",
     "without_teacher",
 ]

@@ -44,7 +44,15 @@ class TeacherError(ValueError):
 
 
 class DamagedTeacher(TeacherError):
-    """A stored teacher that is not what was stored; one that trials train is trained again."""
+    """A stored teacher that is not what was stored; one that trials train is trained again.
+
+    Attributes:
+        how: What is wrong with it.
+    """
+
+    def __init__(self, message: str, how: str = "") -> None:
+        super().__init__(message)
+        self.how = how
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +63,13 @@ class TeacherRecord:
         identity: Everything that fixes its weights; its key follows from it.
         val_accuracy: On the validation split, share in [0, 1].
         sha256: Of the weights file.
+        dataset: Its name where the teacher was trained; empty if an earlier version stored it.
     """
 
     identity: Mapping[str, Any]
     val_accuracy: float
     sha256: str
+    dataset: str = ""
 
     @property
     def file(self) -> str:
@@ -191,11 +201,21 @@ class TeacherStore:
         return True
 
     def publish(
-        self, identity: Mapping[str, Any], state: Mapping[str, Tensor], *, val_accuracy: float
+        self,
+        identity: Mapping[str, Any],
+        state: Mapping[str, Tensor],
+        *,
+        val_accuracy: float,
+        dataset: str = "",
     ) -> str:
         """Store a teacher and return its key.
 
         A sound teacher of the same key stays: others may be reading it.
+
+        Args:
+            identity: As :func:`teacher_identity` makes it.
+            state: The weights.
+            val_accuracy, dataset: As in :class:`TeacherRecord`.
 
         Raises:
             StorageError: If it cannot be written; nothing that is read back is left then.
@@ -205,6 +225,7 @@ class TeacherStore:
             identity=dict(identity),
             val_accuracy=val_accuracy,
             sha256=hashlib.sha256(weights).hexdigest(),
+            dataset=dataset,
         )
         return self.put(record, weights)
 
@@ -275,7 +296,8 @@ class TeacherStore:
     def _damaged(self, key: str, how: str) -> DamagedTeacher:
         return DamagedTeacher(
             f"teacher {key} in '{self.root}' is damaged: {how}; a trial that trains this teacher "
-            "replaces it"
+            "replaces it",
+            how,
         )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kdtune.teachers.store import TeacherStore
 
 EXIT_DAMAGED = 1
+DAMAGED = "damaged"
 DAY_S, HOUR_S, MINUTE_S = 86_400.0, 3_600.0, 60.0
 
 LIST_HELP = """
@@ -217,7 +218,13 @@ def prune(
     if not yes:
         typer.confirm("Delete them?", abort=True)
     with bad_input():
-        gone = [_done(console, partial(remove_teacher, place, entry.key)) for entry, _ in going]
+        gone = [
+            _done(
+                console,
+                partial(remove_teacher, place, entry.key, if_damaged=why.startswith(DAMAGED)),
+            )
+            for entry, why in going
+        ]
         cleared = [_done(console, partial(remove_leftover, place, file)) for file in files]
     _say(console, f"{_counted(sum(gone), sum(cleared))} deleted.")
 
@@ -316,7 +323,7 @@ def _going(
     now, sound = time.time(), 0
     for entry in found:
         if problem := problem_of(store, entry.key):
-            yield entry, f"damaged: {problem}"
+            yield entry, f"{DAMAGED}: {problem}"
         elif damaged:
             continue
         elif entry.outdated:
@@ -350,16 +357,15 @@ def _counted(teachers: int, files: int) -> str:
     return f"{teachers} teacher{plural[0]} and {files} leftover{plural[1]}"
 
 
-def _done(console: Console, remove: Callable[[], None]) -> bool:
+def _done(console: Console, remove: Callable[[], bool]) -> bool:
     """Whether it was deleted; what is in training stays, and that is said."""
     from kdtune.storage import Claimed
 
     try:
-        remove()
+        return remove()
     except Claimed as busy:
         _say(console, f"{busy}; it stays", style="yellow")
         return False
-    return True
 
 
 def _age(seconds: float) -> str:

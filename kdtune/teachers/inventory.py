@@ -123,19 +123,31 @@ def leftovers(store: TeacherStore) -> list[Leftover]:
     return [*(lock for lock in locks if lock.key not in known), *drafts]
 
 
-def remove_leftover(store: TeacherStore, leftover: Leftover) -> None:
-    """Delete a leftover.
+def remove_leftover(store: TeacherStore, leftover: Leftover) -> bool:
+    """Delete a leftover, unless it has become part of a teacher meanwhile; whether it is gone.
 
     Raises:
         Claimed: If its teacher is being trained, so that it is none.
         StorageError: If it cannot be deleted.
     """
+    beside_weights = leftover.location == store.location.child(leftover.key)
     with store.lock(leftover.key, wait=False):
+        if beside_weights and leftover not in _drafts(store, leftover.key):
+            return False
         leftover.location.remove(leftover.name)
+    return True
 
 
-def remove_teacher(store: TeacherStore, key: str) -> None:
-    """Delete a teacher, sound or not, and its signals on this machine.
+def remove_teacher(store: TeacherStore, key: str, *, if_damaged: bool = False) -> bool:
+    """Delete a teacher and its signals on this machine.
+
+    Args:
+        store: Where it is.
+        key: Its own.
+        if_damaged: Let it be if it is sound, since another may have trained it again meanwhile.
+
+    Returns:
+        Whether it is gone.
 
     Raises:
         Claimed: If it is being trained.
@@ -143,11 +155,14 @@ def remove_teacher(store: TeacherStore, key: str) -> None:
     """
     here = Location.parse(store.location.local)
     with store.lock(key, wait=False):
+        if if_damaged and not problem_of(store, key):
+            return False
         folder = store.location.child(key)
         folder.remove(RECORD)  # First, so that no reader takes what is left for a teacher.
         folder.remove_all()
         here.child(SIGNALS).child(key).remove_all()
         here.remove(f"{key}{LOCK}")
+    return True
 
 
 def _entry(store: TeacherStore, key: str) -> Entry:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -36,6 +37,7 @@ POLL_S = 2.0
 """How often one who waits for another node's training looks whether it is done."""
 
 _FOLDER = "teachers"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +81,7 @@ class TeacherRecord:
     @property
     def config(self) -> Mapping[str, Scalar]:
         """The flat configuration of the trial that trained it, less what says where things are."""
-        config: Mapping[str, Scalar] = self.identity["config"]
+        config: Mapping[str, Scalar] = self.identity.get("config", {})
         return config
 
 
@@ -317,7 +319,10 @@ def decode_record(content: bytes) -> TeacherRecord:
         fields = json.loads(content)
         if fields.pop("checksum") != _checksum(fields):
             raise ValueError("its checksum differs")
-        return TeacherRecord(**fields)
+        record = TeacherRecord(**fields)
+        if not (isinstance(record.config, dict) and _SHA256.fullmatch(record.sha256)):
+            raise ValueError("it describes no teacher")
+        return record
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(str(error)) from None
 

@@ -1,16 +1,20 @@
 """What lies in a store, and what goes when it is cleared."""
 
+import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stored import flip_a_bit, put, weights_file
 
 from kdtune.storage import Claim, Claimed, Location
 from kdtune.teachers.inventory import (
+    Leftover,
     entries,
     find_key,
     keys,
@@ -22,6 +26,14 @@ from kdtune.teachers.inventory import (
 from kdtune.teachers.store import RECORD, TeacherStore
 
 Damage = Callable[[Location], None]
+
+
+def rewrite(file: Path, **changes: Any) -> None:
+    """Change a record, None for dropping a field, and let its checksum agree."""
+    found = {**json.loads(file.read_text()), **changes}
+    fields = {key: v for key, v in found.items() if v is not None and key != "checksum"}
+    text = json.dumps(fields, sort_keys=True).encode()
+    file.write_text(json.dumps({**fields, "checksum": hashlib.sha256(text).hexdigest()}))
 
 
 def test_every_teacher_is_listed_with_its_record_and_nothing_else_is(root: Location) -> None:
@@ -80,16 +92,9 @@ def test_a_teacher_whose_record_is_damaged_is_listed_as_such(root: Location) -> 
 
 
 def test_a_record_of_an_earlier_version_has_no_dataset_and_is_read(tmp_path: Path) -> None:
-    import hashlib
-    import json
-
     store = TeacherStore(tmp_path)
     key = put(store)
-    file = tmp_path / key / RECORD
-    fields = json.loads(file.read_text())
-    del fields["checksum"], fields["dataset"]
-    text = json.dumps(fields, sort_keys=True).encode()
-    file.write_text(json.dumps({**fields, "checksum": hashlib.sha256(text).hexdigest()}))
+    rewrite(tmp_path / key / RECORD, dataset=None)
     assert store.record(key).dataset == ""
     assert problem_of(store, key) == ""
 
@@ -195,6 +200,37 @@ def test_what_dead_writers_left_is_found_and_deleted(
         remove_leftover(store, leftover)
     assert leftovers(store) == []
     assert (problem_of(store, key), (root.local / "mine.lock").exists()) == ("", True)
+
+
+def test_a_teacher_that_was_trained_again_meanwhile_stays(tmp_path: Path) -> None:
+    store = TeacherStore(tmp_path)
+    key = put(store)
+    folder = store.location.child(key)
+    (tmp_path / key / RECORD).unlink()
+    put(store)
+    assert not remove_teacher(store, key, if_damaged=True)
+    weights = Leftover(folder, weights_file(folder), key)
+    assert not remove_leftover(store, weights)
+    assert problem_of(store, key) == ""
+    flip_a_bit(folder, weights_file(folder))
+    assert remove_teacher(store, key, if_damaged=True)
+
+
+FORGED = {
+    "a path for a sum": {"sha256": "../../secrets"},
+    "a number for a sum": {"sha256": 7},
+    "no configuration": {"identity": {"schema": 3, "config": "none"}},
+    "no identity": {"identity": []},
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_a_forged_record_is_a_damaged_teacher(tmp_path: Path, how: str) -> None:
+    store = TeacherStore(tmp_path)
+    key = put(store)
+    rewrite(tmp_path / key / RECORD, **FORGED[how])
+    assert "its record is not what was stored" in problem_of(store, key)
+    assert [entry.record for entry in entries(store)] == [None]
 
 
 def test_the_lock_of_a_teacher_in_training_is_no_leftover(tmp_path: Path) -> None:

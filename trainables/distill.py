@@ -11,6 +11,7 @@ from kdtune.config import parse
 from kdtune.training.delivery import deliver
 from kdtune.training.memory import MemoryShortage, in_parts
 from kdtune.training.trial import Trial
+from kdtune.training.turn import Turn
 from trainables.durable import Durable
 
 STUDENT = "student"
@@ -25,7 +26,8 @@ class Distill(Durable[Trial]):
     Reports after every epoch; ``training_iteration`` is the number of epochs done. What becomes of
     the network is the configuration's ``role``: a ``trial`` is only validated, a ``finalist`` is
     scored on the test split and kept, a ``teacher`` is published to its store. The checkpoint
-    with a finalist's student must not be missed.
+    with a finalist's student must not be missed. A teacher that another search trains is waited
+    for, and trained here if that search dies.
 
     Where memory runs out, the trial goes on once with ``train.micro_batch``, from the epoch that
     failed, if its method and role allow it. Its reports then have ``train/micro_batch``; a trial
@@ -36,10 +38,20 @@ class Distill(Durable[Trial]):
         """Take the configuration; the work starts with the first step."""
         super().setup(config)
         self._scores: dict[str, float] = {}
+        self._turn: Turn | None = None
 
     def build(self) -> Trial:
         """See :class:`~trainables.durable.Durable`."""
-        return Trial(parse(self._flat))
+        config = parse(self._flat)
+        if config.role == "teacher":
+            self._turn = Turn(config)
+        return Trial(config)
+
+    def cleanup(self) -> None:
+        """Let go of the memory, and of the teachers that others may wait for."""
+        if self._turn:
+            self._turn.close()
+        super().cleanup()
 
     def report(self) -> dict[str, Any]:
         """One epoch.
@@ -47,9 +59,13 @@ class Distill(Durable[Trial]):
         Raises:
             MemoryShortage: If memory runs out, and there is nothing left to try.
         """
+        if self.trial.config.role == "teacher" and self._turn and self._turn.stored:
+            return {**self._turn.stored, "done": True}
         metrics: dict[str, Any] = self._epoch()
         if self.trial.finished:
             metrics |= {"done": True, **self._conclude(metrics)}
+        elif self.trial.at_teacher:
+            self._publish()
         return metrics
 
     @property
@@ -90,4 +106,10 @@ class Distill(Durable[Trial]):
                 self._scores = {"val/accuracy": metrics["val/accuracy"], **tested}
                 return {**tested, SHOULD_CHECKPOINT: True}
             case "teacher":
-                return {"teacher_key": self.trial.publish()}
+                return {"teacher_key": self._publish()}
+
+    def _publish(self) -> str:
+        key = self.trial.publish()
+        if self._turn:
+            self._turn.over(key)
+        return key

@@ -16,6 +16,7 @@ from kdtune.cli import (  # noqa: F401  (register their verbs)
     students,
     submit,
     sync,
+    teachers,
     ui,
 )
 from kdtune.cli.app import app

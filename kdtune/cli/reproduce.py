@@ -180,12 +180,13 @@ def _print_plan(console: Console, plan: "Plan") -> None:
 
 
 def _print_estimate(console: Console, plan: "Plan", address: str, cpus: int, gpus: float) -> None:
+    from kdtune.config import together
     from kdtune.search.reproduction_cost import estimate
     from kdtune.search.reproduction_tables import estimate_lines
 
     with console.status("") as status:
         found = estimate(
-            plan.teachers,
+            together(plan.teachers),
             [run.config for run in plan.runs],
             concurrency=_concurrency(address, cpus, gpus),
             progress=lambda n, of: status.update(f"timing a training step: {n + 1} of {of}"),

@@ -1,6 +1,13 @@
 """One flat dict of JSON scalars in, one frozen, validated trial out."""
 
-from kdtune.config.derived import as_finalist, teacher_trial, without_teacher
+from kdtune.config.derived import (
+    apart,
+    as_finalist,
+    publishing,
+    teacher_trial,
+    together,
+    without_teacher,
+)
 from kdtune.config.errors import ConfigError
 from kdtune.config.keys import TEACHER_AXES, TEACHER_TRAINING, known_keys, method_keys
 from kdtune.config.parsing import decode, parse
@@ -14,12 +21,15 @@ __all__ = [
     "TeacherConfig",
     "TrainSettings",
     "TrialConfig",
+    "apart",
     "as_finalist",
     "decode",
     "known_keys",
     "method_keys",
     "method_page",
     "parse",
+    "publishing",
     "teacher_trial",
+    "together",
     "without_teacher",
 ]

@@ -1,5 +1,7 @@
 """Configurations that follow from another: its teacher's, and the same without distillation."""
 
+from collections.abc import Iterable, Sequence
+
 from kdtune.config.errors import ConfigError
 from kdtune.config.keys import chosen, routes
 from kdtune.config.parsing import SHORTCUTS, parse
@@ -17,7 +19,8 @@ def teacher_trial(config: TrialConfig) -> TrialConfig:
     teacher = config.teacher
     if teacher is None or teacher.epochs is None:
         raise ConfigError(f"there is no teacher to train for method '{config.method}'")
-    early = teacher.epochs < teacher.full_epochs
+    snapshot = teacher.early_stop == "snapshot"
+    short = teacher.stops_early and not snapshot
     shared = {key: value for key, value in config.flat().items() if key.startswith("data.")}
     options = {f"augment.{key}": value for key, value in teacher.views.model_dump().items()}
     return parse(
@@ -32,13 +35,14 @@ def teacher_trial(config: TrialConfig) -> TrialConfig:
             "seed": teacher.seed,
             "augment": teacher.augment,
             **options,
-            "train.epochs": teacher.epochs,
+            "train.epochs": teacher.epochs if short else teacher.full_epochs,
+            "train.snapshots": str(teacher.epochs) if snapshot else "",
             "train.batch_size": teacher.batch_size,
             "train.lr": teacher.lr,
             "train.momentum": teacher.momentum,
             "train.nesterov": teacher.nesterov,
             "train.weight_decay": teacher.weight_decay,
-            "train.schedule": "early_stop" if early else "step",
+            "train.schedule": "early_stop" if short else "step",
             "train.milestones": teacher.milestones,
             "train.lr_factor": teacher.lr_factor,
             "train.threads": config.train.threads,
@@ -55,6 +59,34 @@ def as_finalist(flat: FlatConfig, changes: FlatConfig) -> dict[str, Scalar]:
         changes: Further keys to set.
     """
     return {**{k: v for k, v in flat.items() if k not in SHORTCUTS}, "role": "finalist", **changes}
+
+
+def publishing(trial: TrialConfig, epochs: Sequence[int]) -> TrialConfig:
+    """The same training, which publishes its network after ``epochs`` and ends with the last.
+
+    Args:
+        trial: Of a teacher.
+        epochs: Rising; of one alone the trial is what identifies that teacher.
+    """
+    whole = tuple(epochs) == (trial.train.epochs,)
+    text = "" if whole else ",".join(map(str, epochs))
+    return parse({**trial.flat(), "train.snapshots": text})
+
+
+def apart(trial: TrialConfig) -> list[TrialConfig]:
+    """A trial for each teacher that ``trial`` publishes, the earliest first."""
+    return [publishing(trial, (epochs,)) for epochs in trial.train.published]
+
+
+def together(trials: Iterable[TrialConfig]) -> list[TrialConfig]:
+    """As few trainings as publish all these teachers: snapshots of one run share it."""
+    runs: dict[str, list[TrialConfig]] = {}
+    for trial in trials:
+        runs.setdefault(repr(publishing(trial, (trial.train.epochs,))), []).append(trial)
+    return [
+        publishing(run[0], sorted({epochs for trial in run for epochs in trial.train.published}))
+        for run in runs.values()
+    ]
 
 
 def without_teacher(flat: FlatConfig) -> dict[str, Scalar]:

@@ -95,6 +95,7 @@ class _Builder:
         _check_train_on(data, train)
         role = own.get("role", TrialConfig.model_fields["role"].default)
         _check_precision(role, train)
+        _check_snapshots(role, train, own)
         _check_micro_batch(self._choice.method, objective, train)
         batches = _batches(objective, self._choice.augment, views, own.get("batches"))
         _check_pick_of_phases(views, batches, pruned)
@@ -111,7 +112,10 @@ class _Builder:
         )
 
     def _teacher(self, objective: Objective, role: str) -> TeacherConfig | None:
-        """The teacher's settings, ``epochs`` resolved; training settings bar ready-made weights."""
+        """The teacher's settings, resolved; training settings bar ready-made weights.
+
+        How it stops early is kept only where it does.
+        """
         assert self._choice.teacher_augment is not None
         values = self._nested["teacher"]
         if not objective.traits.teacher:
@@ -140,7 +144,9 @@ class _Builder:
             )
         views = self._make(AUGMENTS.get(self._choice.teacher_augment), "teacher_views")
         _check_pick("teacher.augment", views, has_teacher=False)
-        return self._make(TeacherConfig, "teacher", views=views)
+        teacher = self._make(TeacherConfig, "teacher", views=views)
+        stop = teacher.early_stop or "schedule"
+        return teacher.model_copy(update={"early_stop": stop if teacher.stops_early else None})
 
     def _pruned(self, objective: Objective, own: dict[str, Any]) -> PruneSettings:
         """The pruning settings, resolved; the defaults for a trial that is not pruned.
@@ -233,6 +239,22 @@ def _check_precision(role: str, train: TrainSettings) -> None:
         raise ConfigError(
             f"a {role} is kept, so train.precision must be left out or be 'fp32', got "
             f"'{train.precision}'; only trials may be trained in less"
+        )
+
+
+def _check_snapshots(role: str, train: TrainSettings, own: Mapping[str, Any]) -> None:
+    """A run with snapshots is that of one network from its first epoch on, to be kept."""
+    if not train.snapshots:
+        return
+    if role == "trial":
+        raise ConfigError(
+            f"train.snapshots are published, and role 'trial' publishes nothing, got "
+            f"'{train.snapshots}'; set role=teacher, or drop it"
+        )
+    if own.get("prune_ratio"):
+        raise ConfigError(
+            f"prune_ratio must be 0 with train.snapshots '{train.snapshots}', which are of a whole "
+            f"network, got {own['prune_ratio']}"
         )
 
 

@@ -15,6 +15,7 @@ PrunePhase = Literal["finetune", "pre_distill", "post_distill", "pre_post", "sel
 Batches = Literal["plain+mixed", "mixed"]
 Precision = Literal["fp32", "bf16"]
 Signals = Literal["exact", "half", "live"]
+EarlyStop = Literal["schedule", "snapshot"]
 MOST_EPOCHS, MOST_IMAGES = 100_000, 1_000_000
 """Far above what anybody trains: a slip of the keyboard is told, not tried."""
 Epochs = Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
@@ -40,6 +41,15 @@ def stage_shares(text: str) -> tuple[float, ...]:
     if not all(0 <= v < 1 for v in values) or not any(values):
         raise ValueError("must be the shares removed per stage, in [0, 1), e.g. '0.6,0.3,0.1'")
     return values
+
+
+def snapshot_epochs(text: str) -> tuple[int, ...]:
+    """``"10,20"`` -> ``(10, 20)``; ValueError unless rising whole numbers from 1 on."""
+    values = _numbers(text)
+    whole = all(v >= 1 and v.is_integer() for v in values)
+    if not (values and whole) or list(values) != sorted(set(values)):
+        raise ValueError("must be rising whole numbers of epochs from 1 on, e.g. '10,20'")
+    return tuple(map(int, values))
 
 
 def _known_shares(text: str) -> str:
@@ -75,6 +85,9 @@ class TrainSettings(Settings):
     summed, so the batch stays what it is. It counts from the epoch ``micro_batch_from`` of the
     whole trial on, warm-up included, by default from the first.
     ``precision`` is that of the forward passes, the teacher's too; losses are always in float32.
+
+    ``snapshots`` are the epochs after which a teacher is published as it is then; the last of them
+    ends the training, whose schedule is still that of ``epochs``.
     """
 
     epochs: Epochs = 30
@@ -91,12 +104,20 @@ class TrainSettings(Settings):
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     first_cycle: Annotated[int, Field(ge=1)] = 1
     cycle_factor: Annotated[int, Field(ge=2)] = 3
+    snapshots: str = ""
     on: Literal["train", "train+val"] = "train"
     threads: Annotated[int, Field(ge=1)] = 1
     precision: Precision = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     _check_milestones = field_validator("milestones")(_known_shares)
+
+    @field_validator("snapshots")
+    @classmethod
+    def _check_snapshots(cls, text: str) -> str:
+        if text:
+            snapshot_epochs(text)
+        return text
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -112,7 +133,17 @@ class TrainSettings(Settings):
                 "train.micro_batch_from says since when train.micro_batch counts, which is not "
                 "given; drop it"
             )
+        if self.published[-1] > self.epochs:
+            raise ValueError(
+                f"train.snapshots must end at train.epochs = {self.epochs} or before, "
+                f"got '{self.snapshots}'"
+            )
         return self
+
+    @property
+    def published(self) -> tuple[int, ...]:
+        """Rising: the epochs after which a teacher is published; the last one ends the training."""
+        return snapshot_epochs(self.snapshots) if self.snapshots else (self.epochs,)
 
     @property
     def milestone_fractions(self) -> tuple[float, ...]:
@@ -172,12 +203,16 @@ class TeacherConfig(Settings):
     ``signals`` says how its outputs reach a trial: ``exact`` shares them between all trials that
     show it the same views, at the same bits as ``live``, which runs it in every step; ``half``
     rounds the logits to half precision. ``signals_gb`` is about what all of them may take on disk.
+    ``epochs`` below ``full_epochs`` is an early-stopped teacher, and ``early_stop`` says which:
+    by ``schedule`` cho2019's, a short run with a compressed schedule of its own (section 5.5), by
+    ``snapshot`` the network as the full run has it after so many epochs.
     """
 
     model: str = "resnet8"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     epochs: Epochs | None = None
     full_epochs: Epochs = 30
+    early_stop: EarlyStop | None = None
     augment: str = "standard"
     batch_size: BatchSize = 64
     lr: Annotated[float, Field(gt=0)] = 0.1
@@ -205,6 +240,11 @@ class TeacherConfig(Settings):
                 f"got {self.epochs}"
             )
         return self
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether it is trained for less than the full number of epochs."""
+        return self.epochs is not None and self.epochs < self.full_epochs
 
 
 class TrialConfig(Settings):

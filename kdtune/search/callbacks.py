@@ -267,7 +267,7 @@ def planned_epochs(config: Mapping[str, Any]) -> int | None:
     """How many epochs a trial will run if nothing cuts it; None for other trainables."""
     try:
         parsed = _parsed(config)
-        return parsed.epochs if isinstance(parsed, SequenceConfig) else parsed.train.epochs
+        return parsed.epochs if isinstance(parsed, SequenceConfig) else parsed.train.published[-1]
     except ConfigError:
         epochs = config.get("train.epochs")
         return epochs if isinstance(epochs, int) else None

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, InstanceOf
 from rich.console import Console
 
-from kdtune.config import ConfigError, teacher_trial
+from kdtune.config import ConfigError, TrialConfig, apart, parse, teacher_trial, together
 from kdtune.contracts import Scalar
 from kdtune.papers import canonical_metric
 from kdtune.report.progress import Display
@@ -152,7 +152,8 @@ class _Stages:
     def __init__(self, plan: Plan) -> None:
         self.record = OutcomeCallback(metric=METRIC, mode="max")
         self._plan = plan
-        self._missing = missing_teachers(plan.teachers)
+        missing = missing_teachers(plan.teachers)
+        self._missing = [trial.flat() for trial in together(missing)]
         self._runs: list[Run] = list(plan.runs)
         self._begun: dict[str, Leg] = {}
 
@@ -165,7 +166,8 @@ class _Stages:
         """Teachers that are not stored yet, then all runs whose teacher could be trained."""
         if self._missing:
             yield self._begin("teachers", teacher_leg(self._missing))
-        lost = [dict(end.config) for end in self.teachers() if end.kind != "finished"]
+        failed = [parse(end.config) for end in self.teachers() if end.kind != "finished"]
+        lost = [teacher for trial in failed for teacher in apart(trial)]
         self._runs = [run for run in self._runs if _teacher(run) not in lost]
         if self._runs:
             configs = [run.config.flat() for run in self._runs]
@@ -197,11 +199,11 @@ class _Stages:
         return RunLabel(name=_name(run), kind=KIND, tags=tags, title=title)
 
 
-def _teacher(run: Run) -> dict[str, Scalar] | None:
+def _teacher(run: Run) -> TrialConfig | None:
     """The trial of a run's teacher, if one is trained for it."""
     teacher = run.config.teacher
     trained = teacher is not None and not teacher.weights
-    return teacher_trial(run.config).flat() if trained else None
+    return teacher_trial(run.config) if trained else None
 
 
 def _name(run: Run) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kdtune.config import TrialConfig, teacher_trial
+from kdtune.config import TrialConfig, apart, parse, teacher_trial, together
 from kdtune.contracts import FlatConfig, Scalar
 from kdtune.report.goals import ACCURACY, Goal
 from kdtune.search.callbacks import RunLabel
@@ -67,8 +67,12 @@ class Stages:
         self.scheduler = new_scheduler(request)
         self._history = history
         pool = [teacher_trial(config) for config in teacher_pool(request.space)]
-        self._teachers = missing_teachers(pool)
-        self._teachers_reused = len(pool) - len(self._teachers)
+        missing = missing_teachers(pool)
+        self._teachers_reused = len(pool) - len(missing)
+        begun = [parse(trial.config) for trial in history.of(TEACHERS) if trial.end is None]
+        coming = [teacher for run in begun for teacher in apart(run)]
+        new = together(teacher for teacher in missing if teacher not in coming)
+        self._teachers = [trial.flat() for trial in new]
         self._final_arms: list[Arm] = []
         self._final_runs: list[tuple[Arm, FlatConfig]] = []
         self._begun: list[Leg] = []
@@ -191,7 +195,8 @@ def teacher_leg(teachers: Sequence[FlatConfig]) -> Leg:
 
     def label(place: int, config: Mapping[str, Any]) -> RunLabel:
         epochs, smoothing = config["train.epochs"], config["method.label_smoothing"]
-        title = f"{config['student']}, {epochs} epochs, smoothing {smoothing}"
+        after = f" (kept after {snapshots})" if (snapshots := config.get("train.snapshots")) else ""
+        title = f"{config['student']}, {epochs} epochs{after}, smoothing {smoothing}"
         return RunLabel(name=f"teacher {place + 1}", kind="teacher", tags={}, title=title)
 
     return listed_leg(TEACHERS, teachers, label)
@@ -208,13 +213,13 @@ def listed_leg(title: str, configs: Sequence[FlatConfig], label: LabelOf) -> Leg
     )
 
 
-def missing_teachers(trials: Iterable[TrialConfig]) -> list[dict[str, Scalar]]:
-    """Which of the teachers that ``trials`` train are not stored yet, each once; reads the data."""
-    missing: dict[str, dict[str, Scalar]] = {}
+def missing_teachers(trials: Iterable[TrialConfig]) -> list[TrialConfig]:
+    """Those of ``trials`` whose teachers are not stored yet, each once; reads the data."""
+    missing: dict[str, TrialConfig] = {}
     for trial in trials:
         key = key_of(identity_of(trial, _device_type(trial.train.device)))
         if key not in TeacherStore(trial.store):
-            missing[key] = trial.flat()
+            missing[key] = trial
     return list(missing.values())
 
 

@@ -50,6 +50,19 @@ class StorageError(ValueError):
     """Storage that cannot be used as asked: unknown, missing, read-only, full, unreachable."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """What a folder says of a file.
+
+    Attributes:
+        bytes: Its size.
+        changed_s: When it was last written, in seconds since 1970 by the clock of the storage.
+    """
+
+    bytes: int
+    changed_s: float
+
+
 @dataclass(frozen=True)
 class Location:
     """A folder, wherever it lies; comparing equal if it is the same one.
@@ -151,6 +164,23 @@ class Location:
             found = system.get_file_info(FileSelector(path, allow_not_found=True))
         return tuple(sorted(info.base_name for info in found))
 
+    def files(self) -> dict[str, "FileFacts"]:
+        """Size and age of the files directly in it, by name; nothing if it does not exist.
+
+        Raises:
+            StorageError: If it cannot be listed.
+        """
+        from pyarrow.fs import FileSelector, FileType
+
+        with self._said("list"):
+            system, path = self.filesystem()
+            found = system.get_file_info(FileSelector(path, allow_not_found=True))
+        return {
+            info.base_name: FileFacts(bytes=info.size, changed_s=(info.mtime_ns or 0) / 1e9)
+            for info in sorted(found, key=lambda info: str(info.base_name))
+            if info.type == FileType.File
+        }
+
     def read(self, name: str) -> bytes:
         """The content of the file ``name``.
 
@@ -196,6 +226,19 @@ class Location:
                 else:
                     system, path = self.filesystem()
                     system.delete_file(f"{path}/{name}")
+            except FileNotFoundError:
+                return
+
+    def remove_all(self) -> None:
+        """Delete the folder and whatever is in it, if it is there.
+
+        Raises:
+            StorageError: If it cannot be deleted.
+        """
+        with self._said("delete"):
+            system, path = self.filesystem()
+            try:
+                system.delete_dir(path)
             except FileNotFoundError:
                 return
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -31,11 +32,13 @@ _ELSEWHERE = (
 """Keys that say where things are; the dataset's fingerprint and the device type stand in."""
 
 
-RECORD = "teacher.json"
+RECORD, WEIGHTS = "teacher.json", ".safetensors"
+LOCK = ".lock"
 POLL_S = 2.0
 """How often one who waits for another node's training looks whether it is done."""
 
 _FOLDER = "teachers"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +47,15 @@ class TeacherError(ValueError):
 
 
 class DamagedTeacher(TeacherError):
-    """A stored teacher that is not what was stored; one that trials train is trained again."""
+    """A stored teacher that is not what was stored; one that trials train is trained again.
+
+    Attributes:
+        how: What is wrong with it.
+    """
+
+    def __init__(self, message: str, how: str = "") -> None:
+        super().__init__(message)
+        self.how = how
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +66,23 @@ class TeacherRecord:
         identity: Everything that fixes its weights; its key follows from it.
         val_accuracy: On the validation split, share in [0, 1].
         sha256: Of the weights file.
+        dataset: Its name where the teacher was trained; empty if an earlier version stored it.
     """
 
     identity: Mapping[str, Any]
     val_accuracy: float
     sha256: str
+    dataset: str = ""
 
     @property
     def file(self) -> str:
         """Name of the weights file."""
-        return f"{self.sha256}.safetensors"
+        return f"{self.sha256}{WEIGHTS}"
 
     @property
     def config(self) -> Mapping[str, Scalar]:
         """The flat configuration of the trial that trained it, less what says where things are."""
-        config: Mapping[str, Scalar] = self.identity["config"]
+        config: Mapping[str, Scalar] = self.identity.get("config", {})
         return config
 
 
@@ -112,12 +125,13 @@ class TeacherStore:
             user's cache folder.
 
     Attributes:
-        root: The absolute path or the URI.
+        location: The folder.
+        root: Its absolute path or URI.
     """
 
     def __init__(self, root: str | Path = "") -> None:
-        self._location = Location.parse(root if str(root) else user_cache_path("kdtune") / _FOLDER)
-        self.root = self._location.uri
+        self.location = Location.parse(root if str(root) else user_cache_path("kdtune") / _FOLDER)
+        self.root = self.location.uri
 
     @property
     def signals_folder(self) -> Path:
@@ -125,44 +139,61 @@ class TeacherStore:
 
         Beside an object store it is the working folder of this machine, so every node has its own.
         """
-        return self._location.local / SIGNALS
+        return self.location.local / SIGNALS
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Held by whoever trains or publishes teacher ``key``, who may take it twice.
+    def lock(self, key: str, *, wait: bool = True) -> Iterator[None]:
+        """Held by whoever trains, publishes or deletes teacher ``key``, who may take it twice.
 
-        It waits for as long as another trains. The system releases a local one if that process
-        dies; in an object store it is taken over when its holder has been silent for a while.
+        The system releases a local one if that process dies; in an object store it is taken over
+        when its holder has been silent for a while.
+
+        Args:
+            key: Of a teacher, stored or not.
+            wait: Wait for as long as another has it.
 
         Raises:
+            Claimed: If another has it and ``wait`` is False.
             StorageError: If the storage is read-only or full.
         """
         with ExitStack() as held:
-            if self._lock_here(check_name(key), held) and not self._location.is_local:
-                self._lock_everywhere(key, held)
+            if self._lock_here(check_name(key), held, wait) and not self.location.is_local:
+                self._lock_everywhere(key, held, wait)
             yield
 
-    def _lock_here(self, key: str, held: ExitStack) -> bool:
+    def _lock_here(self, key: str, held: ExitStack, wait: bool) -> bool:
         """Take the lock of this machine; whether this thread did not have it yet."""
-        folder = self._location.local
-        lock = FileLock(folder / f"{key}.lock", is_singleton=True)
+        lock = FileLock(self.location.local / f"{key}{LOCK}", is_singleton=True)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(lock)
+            self._acquire(lock, key, wait)
         except OSError as error:
             raise StorageError(
-                f"cannot write '{folder}', where trained teachers are stored: "
+                f"cannot write '{self.location.local}', where trained teachers are stored: "
                 f"{error.strerror or error}; free or open it, or give another teacher.store"
             ) from error
+        held.callback(lock.release)
         return lock.lock_counter == 1
 
-    def _lock_everywhere(self, key: str, held: ExitStack) -> None:
-        claim = Claim(self._location, name=key, what=f"the training of teacher {key}")
+    def _acquire(self, lock: FileLock, key: str, wait: bool) -> None:
+        self.location.local.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            busy = f"teacher {key} in '{self.root}' is being trained by another process"
+            if not wait:
+                raise Claimed(busy) from None
+            _log.info("%s; waiting", busy)
+            lock.acquire(timeout=-1)
+
+    def _lock_everywhere(self, key: str, held: ExitStack, wait: bool) -> None:
+        claim = Claim(self.location, name=key, what=f"the training of teacher {key}")
         while True:
             try:
                 held.enter_context(claim)
                 return
             except Claimed as refusal:
+                if not wait:
+                    raise
                 _log.info("%s; waiting", refusal)
                 time.sleep(POLL_S)
 
@@ -181,27 +212,52 @@ class TeacherStore:
         return True
 
     def publish(
-        self, identity: Mapping[str, Any], state: Mapping[str, Tensor], *, val_accuracy: float
+        self,
+        identity: Mapping[str, Any],
+        state: Mapping[str, Tensor],
+        *,
+        val_accuracy: float,
+        dataset: str = "",
     ) -> str:
         """Store a teacher and return its key.
 
         A sound teacher of the same key stays: others may be reading it.
 
+        Args:
+            identity: As :func:`teacher_identity` makes it.
+            state: The weights.
+            val_accuracy, dataset: As in :class:`TeacherRecord`.
+
         Raises:
             StorageError: If it cannot be written; nothing that is read back is left then.
         """
-        key = key_of(identity)
         weights = save({name: tensor.contiguous().cpu() for name, tensor in state.items()})
         record = TeacherRecord(
             identity=dict(identity),
             val_accuracy=val_accuracy,
             sha256=hashlib.sha256(weights).hexdigest(),
+            dataset=dataset,
         )
+        return self.put(record, weights)
+
+    def put(self, record: TeacherRecord, weights: bytes) -> str:
+        """Store a teacher as it was in another store, and return its key.
+
+        A sound teacher of the same key stays.
+
+        Args:
+            record: Of the teacher.
+            weights: The content of its weights file.
+
+        Raises:
+            StorageError: If it cannot be written; nothing that is read back is left then.
+        """
+        key = key_of(record.identity)
         with self.lock(key):
             if key not in self:
-                folder = self._location.child(key)
+                folder = self.location.child(key)
                 folder.write(record.file, weights)
-                folder.write(RECORD, _encoded(record))
+                folder.write(RECORD, encode_record(record))
                 for name in {*folder.names()} - {record.file, RECORD}:
                     folder.remove(name)
         return key
@@ -214,42 +270,70 @@ class TeacherStore:
             DamagedTeacher: If the weights or the record are not those that were stored.
             StorageError: If the storage cannot be read, or the key is no key.
         """
-        folder = self._location.child(key)
+        weights, record = self.read_bytes(key)
+        return load(weights), record
+
+    def read_bytes(self, key: str) -> tuple[bytes, TeacherRecord]:
+        """The content of the weights file, verified, and the record; raises as :meth:`read`."""
+        record = self.record(key)
         try:
-            written = folder.read(RECORD)
-        except FileNotFoundError:
-            raise KeyError(key) from None
-        try:
-            record = _decoded(written)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise self._damaged(key, f"its record is not what was stored ({error})") from None
-        if key_of(record.identity) != key:
-            raise self._damaged(key, f"it is teacher {key_of(record.identity)}")
-        try:
-            weights = folder.read(record.file)
+            weights = self.location.child(key).read(record.file)
         except FileNotFoundError:
             raise self._damaged(key, "it has no weights") from None
         if hashlib.sha256(weights).hexdigest() != record.sha256:
             raise self._damaged(key, "the sha256 of its weights is not that in its record")
-        return load(weights), record
+        return weights, record
+
+    def record(self, key: str) -> TeacherRecord:
+        """What is known of a stored teacher, whatever became of its weights.
+
+        Raises:
+            KeyError: If it is not stored.
+            DamagedTeacher: If the record is not the one that was stored.
+            StorageError: If the storage cannot be read, or the key is no key.
+        """
+        try:
+            written = self.location.child(key).read(RECORD)
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        try:
+            record = decode_record(written)
+        except ValueError as error:
+            raise self._damaged(key, f"its record is not what was stored ({error})") from None
+        if key_of(record.identity) != key:
+            raise self._damaged(key, f"it is teacher {key_of(record.identity)}")
+        return record
 
     def _damaged(self, key: str, how: str) -> DamagedTeacher:
         return DamagedTeacher(
             f"teacher {key} in '{self.root}' is damaged: {how}; a trial that trains this teacher "
-            "replaces it"
+            "replaces it",
+            how,
         )
 
 
-def _encoded(record: TeacherRecord) -> bytes:
+def encode_record(record: TeacherRecord) -> bytes:
+    """The record as JSON, with a checksum of its own."""
     fields = asdict(record)
     return json.dumps({**fields, "checksum": _checksum(fields)}, indent=2).encode() + b"\n"
 
 
-def _decoded(content: bytes) -> TeacherRecord:
-    fields = json.loads(content)
-    if fields.pop("checksum") != _checksum(fields):
-        raise ValueError("its checksum differs")
-    return TeacherRecord(**fields)
+def decode_record(content: bytes) -> TeacherRecord:
+    """What :func:`encode_record` wrote.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    try:
+        fields = json.loads(content)
+        if fields.pop("checksum") != _checksum(fields):
+            raise ValueError("its checksum differs")
+        record = TeacherRecord(**fields)
+        if not (isinstance(record.config, dict) and _SHA256.fullmatch(record.sha256)):
+            raise ValueError("it describes no teacher")
+        return record
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
 
 
 def _checksum(fields: Mapping[str, Any]) -> str:

@@ -71,11 +71,13 @@ def phases(config: TrialConfig) -> tuple[Phase, ...]:
     ``prune_ratio`` > 0 the student is trained for the share ``prune.at`` of the epochs, then
     pruned, then fine-tuned for the rest, at the rates of the same schedule or at ``prune.lr``.
     A run of a single epoch is pruned before it. ``prune.phase`` says which of the two stretches
-    distils; the other minimises cross entropy.
+    distils; the other minimises cross entropy. ``train.snapshots`` ends the training with the
+    last of them.
     """
     epochs = config.train.epochs
     first, then = _tasks(config)
-    cut = min(epochs - 1, max(1, round(config.prune.at * epochs))) if then else epochs
+    last = config.train.published[-1]
+    cut = min(epochs - 1, max(1, round(config.prune.at * epochs))) if then else last
     warmup = first.objective.warmup(epochs) if cut else None
     lead = warmup.epochs if warmup else 0
     plan = []
@@ -85,8 +87,8 @@ def phases(config: TrialConfig) -> tuple[Phase, ...]:
     if cut:
         plan.append(_phase("train", lead, lead + cut, first, config.train, origin=lead))
     if then:
-        last = _phase("finetune", lead + cut, lead + epochs, then, config.train, origin=lead)
-        plan.append(replace(last, lr=config.prune.lr))
+        tuned = _phase("finetune", lead + cut, lead + epochs, then, config.train, origin=lead)
+        plan.append(replace(tuned, lr=config.prune.lr))
     return tuple(plan)
 
 

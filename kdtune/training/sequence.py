@@ -163,6 +163,8 @@ def _refuse(given: FlatConfig) -> None:
     for key in given:
         if key in ("student", "init"):
             raise ConfigError(f"'{key}' is of one network, and a sequence has a chain; drop it")
+        if key == "train.snapshots":
+            raise ConfigError(f"'{key}' are of one teacher, and a sequence has a chain; drop it")
         if _of_one_member(key):
             raise ConfigError(f"'{key}' describes a teacher, and 'chain' names them; drop it")
     method = given.get("method", TrialConfig.model_fields["method"].default)

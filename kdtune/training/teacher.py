@@ -112,7 +112,8 @@ def publish_teacher(trial: TrialConfig, device: torch.device, state: Mapping[str
     dataset = load_trial_data(trial)
     accuracy, _ = _measure(_load(trial.student, state, dataset, device), dataset, device)
     identity = identity_of(trial, device.type)
-    return TeacherStore(trial.store).publish(identity, state, val_accuracy=accuracy)
+    store = TeacherStore(trial.store)
+    return store.publish(identity, state, val_accuracy=accuracy, dataset=dataset.name)
 
 
 def split_digest(dataset: Dataset) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from kdtune import models
-from kdtune.config import ConfigError, TrialConfig, parse
+from kdtune.config import ConfigError, TrialConfig, parse, publishing
 from kdtune.contracts import FlatConfig
 from kdtune.data import ImageSplit
 from kdtune.objectives import Team
@@ -112,6 +112,11 @@ class Trial:
         """Whether there is no epoch left, because all are done or the trial diverged."""
         return self.diverged or self.epoch >= self._plan[-1].stop
 
+    @property
+    def at_teacher(self) -> bool:
+        """Whether the network as it is now is a teacher that was asked for."""
+        return self.config.role == "teacher" and self._epochs_done in self.config.train.published
+
     def next_epoch(self) -> dict[str, float]:
         """Train one epoch, evaluate on validation, and return the flat metrics.
 
@@ -159,7 +164,7 @@ class Trial:
         return metrics
 
     def publish(self) -> str:
-        """Put the trained network into the store, as a teacher, and return its key.
+        """Put the network as it is now into the store, as a teacher, and return its key.
 
         Raises:
             ConfigError: If the training diverged.
@@ -169,8 +174,8 @@ class Trial:
                 f"the training of teacher {self.config.student} diverged in epoch {self.epoch}; "
                 f"lower its learning rate, now {self.config.train.lr}"
             )
-        state = self.student.state_dict()
-        return publish_teacher(self.config, self.device, state)
+        teacher = publishing(self.config, [self._epochs_done])
+        return publish_teacher(teacher, self.device, self.student.state_dict())
 
     def state(self) -> dict[str, Any]:
         """All that a restored trial needs, as tensors and plain values."""
@@ -238,6 +243,11 @@ class Trial:
         self.restore(read_state(folder / "trial.pt", self.device))
 
     # Private
+
+    @property
+    def _epochs_done(self) -> int:
+        """Of the schedule; 0 or less during a warm-up before it."""
+        return self.epoch - self._plan[-1].origin
 
     @property
     def _net(self) -> str:
@@ -409,11 +419,12 @@ class Trial:
 
 
 def train_teacher(config: TrialConfig) -> None:
-    """Train a teacher's own trial to its end and publish it."""
+    """Train a teacher's own trial to its end and publish it, with all of its snapshots."""
     trial = Trial(config)
     while not trial.finished:
         trial.next_epoch()
-    trial.publish()
+        if trial.at_teacher or trial.diverged:
+            trial.publish()
 
 
 def _count_params(module: nn.Module) -> int:

@@ -1,5 +1,6 @@
 """What a search cost."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,12 @@ def test_hours_and_epochs_are_added_up_by_what_they_were_for() -> None:
         "search/epochs": 17.0,
         "search/epochs_saved": 6.0 + 8.0,
     }
+
+
+def test_a_teacher_that_another_search_trained_is_reused() -> None:
+    waited = replace(run("t", "finished", 30, 0), result={"from_store": 1.0})
+    found = cost(SearchResult(teachers=[waited], teachers_reused=2), wall_s=1)
+    assert (found["search/teachers_trained"], found["search/teachers_reused"]) == (0, 3)
 
 
 def test_a_search_that_was_stopped_at_once_cost_its_time() -> None:

@@ -221,4 +221,4 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
 def test_the_record_is_plain_json(tmp_path: Path) -> None:
     key = _publish(TeacherStore(tmp_path))
     record = json.loads((tmp_path / key / "teacher.json").read_text())
-    assert set(record) == {"identity", "val_accuracy", "sha256", "checksum"}
+    assert set(record) == {"identity", "val_accuracy", "sha256", "dataset", "checksum"}

@@ -2,7 +2,6 @@
 
 from machine import has_native_bf16
 
-from kdtune.config import known_keys
 from kdtune.contracts import FlatConfig
 
 LIVE, SHARED, BF16 = "live", "shared", "shared, bf16"
@@ -15,25 +14,9 @@ ARMS: dict[str, FlatConfig] = {
 """``live`` asks the teacher in every step; the others share what it says between trials."""
 
 
-def available(arm: str, device: str) -> str:
-    """Why an arm cannot be measured here; empty if it can."""
-    missing = [key for key in ARMS[arm] if key not in known_keys("kd")]
-    if missing and arm != LIVE:
-        return f"this kdtune has no {', '.join(missing)}"
-    if arm == BF16 and not has_native_bf16(device):
-        return f"the {device} has no native bfloat16"
-    return ""
-
-
-def settings(arm: str) -> FlatConfig:
-    """The keys of an arm, as far as this kdtune knows them."""
-    return {key: value for key, value in ARMS[arm].items() if key in known_keys("kd")}
-
-
 def measurable(device: str) -> list[str]:
-    """The arms that can be measured on ``device``; says of the others why not."""
-    reasons = {arm: available(arm, device) for arm in ARMS}
-    for arm, reason in reasons.items():
-        if reason:
-            print(f"skipped: {arm} ({reason})")
-    return [arm for arm, reason in reasons.items() if not reason]
+    """The arms that can be measured on ``device``; says of the other one why not."""
+    if has_native_bf16(device):
+        return list(ARMS)
+    print(f"skipped: {BF16} (the {device} has no native bfloat16)")
+    return [arm for arm in ARMS if arm != BF16]

@@ -20,12 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from kdtune.tracking import versions
+from kdtune.training.precision import computes_bf16
 
 RESULTS = Path(__file__).parent / "results"
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16")
 """Of a processor: what decides how fast it multiplies. ARM calls its own ``bf16``."""
-
-NATIVE_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 def hardware() -> dict[str, Any]:
@@ -43,9 +42,7 @@ def hardware() -> dict[str, Any]:
 
 def has_native_bf16(device: str) -> bool:
     """Whether ``device`` (``cpu`` or ``cuda``) multiplies bfloat16 without emulating it."""
-    if device == "cuda":
-        return torch.cuda.get_device_capability() >= (8, 0)
-    return any(flag in NATIVE_BF16 for flag in _cpu_flags())
+    return computes_bf16(torch.device(device))
 
 
 def default_device() -> str:

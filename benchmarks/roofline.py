@@ -44,6 +44,7 @@ from kdtune.config import parse
 from kdtune.config.derived import without_teacher
 from kdtune.contracts import FlatConfig
 from kdtune.multiply_adds import multiply_adds
+from kdtune.training.layout import arranged
 from kdtune.training.trial import Trial
 
 NETWORKS = [name for pair in PAIRS for name in pair]
@@ -126,7 +127,8 @@ def training_speed(flat: FlatConfig) -> Callable[[], float]:
 
 def inference_speed(network: str, device: str) -> Callable[[], float]:
     """Some forward passes in eval mode -> images a second."""
-    model = models.build(network, classes=CLASSES, seed=0).to(device).eval().requires_grad_(False)
+    model = arranged(models.build(network, classes=CLASSES, seed=0), torch.device(device))
+    model.eval().requires_grad_(False)
     images = noise(BATCH, device)
 
     def speed() -> float:

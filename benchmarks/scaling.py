@@ -64,7 +64,7 @@ def in_turns(flats: Sequence[Flat], ways: Sequence[str], rounds: int) -> Times:
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as made:
             fresh = {"teacher.store": shutil.copytree(store, str(Path(made) / "teachers"))}
-            own = {way: [{**flat, **fresh, **arms.settings(way)} for flat in flats] for way in ways}
+            own = {way: [{**flat, **fresh, **arms.ARMS[way]} for flat in flats] for way in ways}
             for flat in own[arms.LIVE]:
                 Trial(parse(flat))  # reads and verifies its teacher
             for way in ways:
@@ -148,7 +148,7 @@ def main() -> None:
                 device=options.device,
             )
             publish(base)
-            seconds({**base, **arms.settings(arms.LIVE)})  # warms up
+            seconds({**base, **arms.ARMS[arms.LIVE]})  # warms up
             rounds = options.rounds
             trials = sharing_one_teacher(base, ways, options.trials, rounds)
             images = more_images(base, ways, options.most_images, rounds)

@@ -45,7 +45,7 @@ import torch
 from machine import Report, add_common_options, has_native_bf16, listed, median, ratios, show
 from material import BATCH, arrays, dataset_name, plain_settings
 
-from kdtune.config import known_keys, parse
+from kdtune.config import parse
 from kdtune.contracts import FlatConfig
 from kdtune.search.requesting import build_request
 from kdtune.search.samplers import RandomSampler
@@ -231,15 +231,14 @@ def timed(command: list[str]) -> float:
 def apart(device: str) -> dict[str, Callable[[Task], dict[str, Any]]]:
     """The arms that tell apart what kdtune's gain is made of, as far as they can be run here."""
     found: dict[str, Callable[[Task], dict[str, Any]]] = {
+        "live": lambda task: kdtune(task, settings=arms.ARMS[arms.LIVE]),
         "fresh actors": lambda task: kdtune(task, program=[str(HERE / "fresh_actors.py")]),
         "asha": lambda task: kdtune(task, scheduler="asha"),
     }
-    if "teacher.signals" in known_keys("kd"):
-        found["live"] = lambda task: kdtune(task, settings=arms.ARMS[arms.LIVE])
-    if "train.precision" in known_keys("kd") and has_native_bf16(device):
+    if has_native_bf16(device):
         found["bf16"] = lambda task: kdtune(task, settings=arms.ARMS[arms.BF16])
     else:
-        print(f"skipped: bf16 (the {device} has no native bfloat16, or kdtune no train.precision)")
+        print(f"skipped: bf16 (the {device} has no native bfloat16)")
     return found
 
 

@@ -4,7 +4,8 @@ Three pairs of networks, batches of 64 colour images of 32x32 pixels, one thread
 take turns, an epoch each, round after round, so that a busy machine hurts them alike; a first round
 warms up and is not counted. Every arm trains on the same images with the same first weights,
 hyperparameters and teacher. What is timed is the training part of an epoch, from bytes to the
-optimiser's step; validation is not.
+optimiser's step; validation is not. The plain loop has a process of its own, as kdtune changes how
+its process keeps memory.
 
 - ``plain``: `plain_loop.py` with images loaded in the process that trains, so on one core.
 - ``plain, 1 worker``: the same with a loader process beside it, so on two cores; on the CPU only
@@ -21,9 +22,11 @@ The teacher alone is measured on one batch, over and over: what ``plain`` pays i
 """
 
 import argparse
+import multiprocessing
 import os
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,19 +43,60 @@ from machine import (
     show,
     synchronise,
 )
-from material import BATCH, PAIRS, dataset_name, lesson, new_network, noise, plain_run, publish
+from material import BATCH, PAIRS, dataset_name, lesson, noise, plain_run, publish
 
 from kdtune.config import parse
 from kdtune.contracts import FlatConfig
 from kdtune.models import run
+from kdtune.training.precision import Precision, in_precision
 from kdtune.training.trial import Trial
 
 PLAIN, WORKER, FIRST = "plain", "plain, 1 worker", "first"
 TEACHER_STEPS = 4
+CONTEXT = multiprocessing.get_context("spawn")
 Speeds = dict[str, list[float]]
 
 
-def plain_arm(flat: FlatConfig, key: str, *, workers: int, device: str) -> Callable[[], float]:
+class Elsewhere:
+    """What ``make`` makes, in a process of its own, which waits between two calls.
+
+    Args:
+        make: Of a module, so that another process finds it.
+        *given: Its arguments.
+    """
+
+    def __init__(self, make: Callable[..., Callable[[], float]], *given: Any) -> None:
+        self._asked, theirs = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(target=_answer, args=(theirs, make, given))
+
+    def __call__(self) -> float:
+        if self._process.pid is None:
+            self._process.start()
+        self._asked.send(True)
+        answer = self._asked.recv()
+        if isinstance(answer, str):
+            raise RuntimeError(answer)
+        return float(answer)
+
+    def close(self) -> None:
+        """End the process, if it was needed."""
+        if self._process.pid is not None:
+            self._asked.send(False)
+            self._process.join()
+
+
+def _answer(asked: Any, make: Callable[..., Callable[[], float]], given: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    way: Callable[[], float] | None = None
+    while asked.recv():
+        try:
+            way = way or make(*given)
+            asked.send(way())
+        except Exception:  # told where it is waited for
+            asked.send(traceback.format_exc())
+
+
+def plain_arm(flat: FlatConfig, key: str, workers: int, device: str) -> Callable[[], float]:
     """An epoch of the plain loop -> images a second."""
     loop = plain_run(flat, key, workers=workers)
 
@@ -80,13 +124,13 @@ def arms_of(
     ``first`` goes before the one that reads what it keeps; their temperatures differ, as those of
     the trials of a search do.
     """
-    found = {PLAIN: plain_arm(flat, key, workers=0, device=device)}
+    found: dict[str, Callable[[], float]] = {PLAIN: Elsewhere(plain_arm, flat, key, 0, device)}
     if (os.cpu_count() or 1) > 1:
-        found[WORKER] = plain_arm(flat, key, workers=1, device=device)
-    found[arms.LIVE] = kdtune_arm({**flat, **arms.settings(arms.LIVE)})
+        found[WORKER] = Elsewhere(plain_arm, flat, key, 1, device)
+    found[arms.LIVE] = kdtune_arm({**flat, **arms.ARMS[arms.LIVE]})
     for arm in can:
         if arm != arms.LIVE:
-            own = {**flat, **arms.settings(arm)}
+            own = {**flat, **arms.ARMS[arm]}
             found[arm.replace(arms.SHARED, FIRST)] = kdtune_arm(own)
             found[arm] = kdtune_arm({**own, "temperature": 2.0})
     return found
@@ -95,11 +139,16 @@ def arms_of(
 def measured(ways: dict[str, Callable[[], float]], rounds: int) -> Speeds:
     """Images a second of each way, round by round, the first left out."""
     speeds: Speeds = {name: [] for name in ways}
-    for turn in range(rounds + 1):
-        for name, epoch in ways.items():
-            speed = epoch()
-            if turn:
-                speeds[name].append(speed)
+    try:
+        for turn in range(rounds + 1):
+            for name, epoch in ways.items():
+                speed = epoch()
+                if turn:
+                    speeds[name].append(speed)
+    finally:
+        for way in ways.values():
+            if isinstance(way, Elsewhere):
+                way.close()
     return speeds
 
 
@@ -119,36 +168,43 @@ def faster_plain(speeds: Speeds) -> str:
     return max((n for n in speeds if n.startswith(PLAIN)), key=lambda name: median(speeds[name]))
 
 
-def teacher_alone(flat: FlatConfig, device: str, rounds: int) -> Speeds:
+def eager_teacher(flat: FlatConfig, key: str, device: str) -> Callable[[], float]:
+    """The teacher as the plain loop runs it -> images a second."""
+    teacher, images = plain_run(flat, key).teacher, noise(BATCH, device)
+    return lambda: _inference_speed(lambda: teacher(images), device)
+
+
+def kdtune_teacher(flat: FlatConfig, precision: Precision, device: str) -> Callable[[], float]:
+    """The teacher as a trial of kdtune runs it -> images a second."""
+    teacher, images = Trial(parse(flat)).teacher, noise(BATCH, device)
+    assert teacher is not None
+
+    def run_once() -> None:
+        with in_precision(precision, torch.device(device)):
+            run(teacher.model, images, ())
+
+    return lambda: _inference_speed(run_once, device)
+
+
+def _inference_speed(run_once: Callable[[], Any], device: str) -> float:
+    synchronise(device)
+    start = time.perf_counter()
+    with torch.no_grad():
+        for _ in range(TEACHER_STEPS):
+            run_once()
+    synchronise(device)
+    return TEACHER_STEPS * BATCH / (time.perf_counter() - start)
+
+
+def teacher_alone(flat: FlatConfig, key: str, device: str, rounds: int) -> Speeds:
     """Images a second of the teacher's inference in each mode, on a batch, round by round."""
-    trial = Trial(parse(flat))
-    assert trial.teacher is not None
-    own, images = trial.teacher.model, noise(BATCH, device)
-    eager = new_network(trial.config.teacher.model, trial.dataset, seed=0)  # type: ignore[union-attr]
-    eager.load_state_dict(own.state_dict())
-    eager.to(device).eval()
-
-    def in_bf16() -> Any:
-        with torch.autocast(device, torch.bfloat16):
-            return run(own, images, ())
-
-    ways: dict[str, Callable[[], Any]] = {
-        "eager fp32": lambda: eager(images),
-        "kdtune fp32": lambda: run(own, images, ()),
+    ways: dict[str, Callable[[], float]] = {
+        "plain": Elsewhere(eager_teacher, flat, key, device),
+        "kdtune, fp32": kdtune_teacher(flat, "fp32", device),
     }
     if has_native_bf16(device):
-        ways["kdtune bf16"] = in_bf16
-
-    def speed(way: Callable[[], Any]) -> float:
-        synchronise(device)
-        start = time.perf_counter()
-        with torch.no_grad():
-            for _ in range(TEACHER_STEPS):
-                way()
-        synchronise(device)
-        return TEACHER_STEPS * BATCH / (time.perf_counter() - start)
-
-    return measured({name: lambda way=way: speed(way) for name, way in ways.items()}, rounds)  # type: ignore[misc]
+        ways["kdtune, bf16"] = kdtune_teacher(flat, "bf16", device)
+    return measured(ways, rounds)
 
 
 def main() -> None:
@@ -189,7 +245,7 @@ def one_pair(
         )
         key = publish(flat)
         speeds = measured(arms_of(flat, key, device, can), options.rounds)
-        alone = teacher_alone(flat, device, options.rounds)
+        alone = teacher_alone(flat, key, device, options.rounds)
     return {
         "images_per_s": speeds,
         "compared_with": faster_plain(speeds),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kdtune.storage import Location
+from kdtune.teachers.signals import FOLDER as SIGNALS
 from kdtune.teachers.store import (
     LOCK,
     RECORD,
@@ -16,9 +17,6 @@ from kdtune.teachers.store import (
 )
 
 KEY = re.compile(r"[0-9a-f]{16}")
-SIGNALS = "signals"
-"""The folder in a store in which signals of teachers are kept, each under its key."""
-
 CLAIM = ".json"
 """How the name of a lock in an object store ends."""
 

@@ -138,7 +138,7 @@ def _check_stored(store: TeacherStore, key: str, model: str) -> None:
         )
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def stored_teacher(root: str, key: str, dataset: Dataset, device: torch.device) -> FrozenTeacher:
     """A network of the store in ``root``, frozen and measured again.
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from ray import tune
 from ray.air._internal import usage
@@ -14,6 +14,7 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from kdtune.search.cluster import Share
 from kdtune.search.interruption import Interruption
+from kdtune.search.substitution import substituted
 from kdtune.search.unfinished import TrialSource
 
 CHECKPOINTS_KEPT = 2
@@ -80,19 +81,15 @@ def run_tune(
 
 @contextmanager
 def _spared() -> Iterator[None]:
-    """Keep Tune from work that helps nobody here; one with other private parts does it.
+    """Keep Tune from work that helps nobody here.
 
     At its start it imports MLflow, which takes a second, to count callbacks of its own. At its end
     it describes every trial in a snapshot that no search is restored from.
     """
-    with ExitStack() as stack:
-        for owner, name, instead in (
-            (usage, "tag_callbacks", lambda callbacks: False),
-            (TuneController, "_get_trial_checkpoints", lambda controller: {}),
-        ):
-            if hasattr(owner, name):
-                stack.callback(setattr, owner, name, getattr(owner, name))
-                setattr(owner, name, instead)
+    with (
+        substituted(usage, "tag_callbacks", lambda callbacks: False),
+        substituted(TuneController, "_get_trial_checkpoints", lambda controller: {}),
+    ):
         yield
 
 

@@ -1,11 +1,14 @@
 """The nouns that cross borders between the parts; nothing here depends on any part."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Optional, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:  # Whoever asks for a flat configuration need not wait for torch.
+    import torch
+    from torch import Tensor, nn
 
 Scalar = str | int | float | bool | None
 """What a flat configuration holds: JSON scalars."""
@@ -31,9 +34,9 @@ class Batch:
     labels: Tensor
     partner_labels: Tensor | None = None
     lam: Tensor | None = None
-    mixed: Optional["Batch"] = None
+    mixed: Batch | None = None
 
-    def rows(self, rows: Tensor | slice) -> "Batch":
+    def rows(self, rows: Tensor | slice) -> Batch:
         """Those samples alone, without what is mixed of them besides."""
         partners, lam = self.partner_labels, self.lam
         return Batch(

@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 
 def multiply_adds(model: nn.Module, *, channels: int, size: int) -> int:
@@ -15,6 +14,8 @@ def multiply_adds(model: nn.Module, *, channels: int, size: int) -> int:
         channels: Channels of the image.
         size: Side of the square image in pixels.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # Brings Triton, which takes a while.
+
     weight = next(model.parameters())
     image = torch.zeros(1, channels, size, size, device=weight.device, dtype=weight.dtype)
     modes = {module: module.training for module in model.modules()}

@@ -5,7 +5,7 @@ explains alone, by a random forest. PED-ANOVA (Watanabe et al., 2023, arXiv:2304
 the values of an axis differ between the best trials and all.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -17,14 +17,10 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
 )
-from optuna.importance import (
-    BaseImportanceEvaluator,
-    FanovaImportanceEvaluator,
-    PedAnovaImportanceEvaluator,
-    get_param_importances,
-)
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from scipy.stats import rankdata
 
+from kdtune.compare.fanova import main_effects
 from kdtune.compare.trials import (
     NO_AXES,
     Objective,
@@ -191,14 +187,15 @@ def _measured(
     """One measure of every axis, the greatest first."""
     generator = np.random.default_rng(0)
     axes, n = list(columns), len(values)
-    whole = [_shares(measure, columns, values, range(n), seed=seed) for seed in range(FOREST_SEEDS)]
+    every = np.arange(n)
+    whole = [_shares(measure, columns, values, every, seed=seed) for seed in range(FOREST_SEEDS)]
     drawn: dict[str, list[float]] = {axis: [] for axis in axes}
     wins = dict.fromkeys(axes, 0)
     for resample in range(RESAMPLES):
         rows = generator.integers(n, size=n)
         again = _shares(measure, columns, values, rows, seed=resample)
         copies = {COPY + axis: _dealt(column, generator) for axis, column in columns.items()}
-        beside = _shares(measure, {**columns, **copies}, values, range(n), seed=resample)
+        beside = _shares(measure, {**columns, **copies}, values, every, seed=resample)
         noise = max(beside[copy] for copy in copies)
         for axis in axes:
             drawn[axis].append(again[axis])
@@ -230,11 +227,32 @@ def _shares(
     measure: str,
     columns: Mapping[str, _Column],
     values: np.ndarray,
-    rows: Iterable[int],
+    rows: np.ndarray,
     *,
     seed: int,
 ) -> dict[str, float]:
     """The share of each axis among the trials ``rows``, summing to 1."""
+    if measure == "PED-ANOVA":
+        return _ped_anova(columns, values, rows)
+    axes = sorted(columns)
+    encoded = [_encoded(columns[axis])[rows] for axis in axes]
+    effects = main_effects(encoded, values[rows], trees=TREES, seed=seed)
+    total = sum(effects)  # 0 where all is interplay: no axis then comes before another.
+    shares = [effect / total if total else 1 / len(axes) for effect in effects]
+    return dict(zip(axes, shares, strict=True))
+
+
+def _encoded(column: _Column) -> np.ndarray:
+    """``(N, k)``: a range as it is, choices as a column each."""
+    if isinstance(column.distribution, CategoricalDistribution):
+        choices = column.distribution.choices
+        return np.array([[float(value == each) for each in choices] for value in column.values])
+    return np.array(column.values)[:, None]
+
+
+def _ped_anova(
+    columns: Mapping[str, _Column], values: np.ndarray, rows: np.ndarray
+) -> dict[str, float]:
     with _quiet():
         study = optuna.create_study(direction="maximize")
     distributions = {axis: column.distribution for axis, column in columns.items()}
@@ -248,9 +266,7 @@ def _shares(
             for row in rows
         ]
     )
-    evaluator: BaseImportanceEvaluator = FanovaImportanceEvaluator(n_trees=TREES, seed=seed)
-    if measure == "PED-ANOVA":
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, BEST / len(values)))
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, BEST / len(values)))
     return get_param_importances(study, evaluator=evaluator)
 
 

@@ -5,6 +5,7 @@ with all its values, one that failed or diverged as failed, and nothing that is 
 the study.
 """
 
+import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -241,12 +242,19 @@ def _number(value: object) -> float | None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Optuna's notes on studies and its experimental arguments off the console."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    """Keep Optuna's notes on studies and its experimental arguments off the console.
+
+    By its handlers: a logger whose level is set makes every logger there is forget what it knows,
+    and next to Ray and MLflow there are thousands.
+    """
+    handlers = logging.getLogger(optuna.__name__).handlers
+    levels = [handler.level for handler in handlers]
     try:
+        for handler in handlers:
+            handler.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
-        optuna.logging.set_verbosity(level)
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)

@@ -1,16 +1,20 @@
 """The one call of Ray Tune, with the settings that every search needs."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ray import tune
+from ray.air._internal import usage
 from ray.tune import Callback, CheckpointConfig
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from kdtune.search.cluster import Share
 from kdtune.search.interruption import Interruption
+from kdtune.search.substitution import substituted
 from kdtune.search.unfinished import TrialSource
 
 CHECKPOINTS_KEPT = 2
@@ -54,22 +58,39 @@ def run_tune(
     source = TrialSource(searcher, ConcurrencyLimiter(searcher, share.concurrency))
     if not source.begin():
         return
-    tune.run(
-        tune.with_resources(trainable, share.resources),
-        name=FOLDER,
-        storage_path=storage,
-        search_alg=source,
-        scheduler=scheduler,
-        num_samples=trials,
-        reuse_actors=True,
-        max_failures=retries,
-        raise_on_failed_trial=False,
-        checkpoint_config=CheckpointConfig(checkpoint_at_end=False, num_to_keep=CHECKPOINTS_KEPT),
-        stop=interruption,
-        trial_dirname_creator=_folder_name,
-        callbacks=list(callbacks),
-        verbose=0,
-    )
+    with _spared():
+        tune.run(
+            tune.with_resources(trainable, share.resources),
+            name=FOLDER,
+            storage_path=storage,
+            search_alg=source,
+            scheduler=scheduler,
+            num_samples=trials,
+            reuse_actors=True,
+            max_failures=retries,
+            raise_on_failed_trial=False,
+            checkpoint_config=CheckpointConfig(
+                checkpoint_at_end=False, num_to_keep=CHECKPOINTS_KEPT
+            ),
+            stop=interruption,
+            trial_dirname_creator=_folder_name,
+            callbacks=list(callbacks),
+            verbose=0,
+        )
+
+
+@contextmanager
+def _spared() -> Iterator[None]:
+    """Keep Tune from work that helps nobody here.
+
+    At its start it imports MLflow, which takes a second, to count callbacks of its own. At its end
+    it describes every trial in a snapshot that no search is restored from.
+    """
+    with (
+        substituted(usage, "tag_callbacks", lambda callbacks: False),
+        substituted(TuneController, "_get_trial_checkpoints", lambda controller: {}),
+    ):
+        yield
 
 
 def _folder_name(trial: Trial) -> str:

@@ -1,6 +1,7 @@
 """Whole searches through the command line, from what is typed to what is kept."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -65,6 +66,11 @@ def test_the_leaderboard_ranks_every_trial(searched: Result, storage: Path) -> N
     with (storage / "first" / "leaderboard.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [{k: str(v) for k, v in row.items()} for row in rows] == table
+
+
+def test_tunes_own_snapshot_does_not_grow_with_the_trials(searched: Result, storage: Path) -> None:
+    (snapshot,) = (storage / "first" / "tune").glob("experiment_state-*.json")
+    assert json.loads(snapshot.read_text())["trial_data"] == []
 
 
 def test_finalists_and_baselines_are_tested_with_every_seed(

@@ -12,7 +12,7 @@ from kdtune.report.page.blocks import Block, Code, Text, chart
 from kdtune.report.page.facts import Facts
 from kdtune.report.page.tables import Cell, Line, Listing
 
-MOST_FOR_IMPORTANCE = 60
+MOST_FOR_IMPORTANCE = 200
 """Trials: with more, the many forests of the importances would take minutes."""
 
 

@@ -64,7 +64,7 @@ class Outputs:
     members: tuple[Tensor, ...] = ()
     signals: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def rows(self, rows: Tensor | slice) -> "Outputs":
+    def rows(self, rows: Tensor | slice) -> Outputs:
         """What was said of those samples alone."""
         return Outputs(
             logits=self.logits[rows],

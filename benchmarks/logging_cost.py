@@ -222,13 +222,14 @@ def whole_search(folder: Path, *, trials: int, epoch_s: float) -> Row:
     start = time.perf_counter()
     run_tune(
         Waiting,
-        folder=folder,
+        storage=str(folder),
         searcher=RandomSampler(quickstart.SPACE, max_concurrent=2),
         scheduler=make_scheduler("none"),
         trials=trials,
         share=Share(cpus=1, gpus=0, concurrency=2),
         callbacks=[tracking],
         interruption=Interruption(),
+        retries=0,
     )
     closing = time.perf_counter()
     sink.end("finished")

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from kdtune.config import TrialConfig
-from kdtune.contracts import Scalar
+from kdtune.config import ConfigError, TrialConfig, parse
+from kdtune.contracts import FlatConfig, Scalar
 from kdtune.training.device import give_freed_memory_back
 
 ALLOCATORS = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
@@ -18,6 +18,9 @@ PARTS = 4
 """Into so many a batch is cut: there is one retry, and halves are often not enough for it."""
 
 GIB = 1 << 30
+
+IN_PARTS = ("train.micro_batch", "train.micro_batch_from")
+"""The keys that say how a batch is cut."""
 
 
 class MemoryShortage(RuntimeError):
@@ -62,6 +65,26 @@ def in_parts(config: TrialConfig, epoch: int) -> dict[str, Scalar]:
     if not config.objective.traits.sample_mean:
         return {}
     return {"train.micro_batch": size, "train.micro_batch_from": epoch}
+
+
+def continued(config: TrialConfig, saved: FlatConfig, epochs: int) -> TrialConfig:
+    """The configuration of a trial that did so many epochs under ``saved``, and now goes on.
+
+    Only the two keys may differ that say how batches are cut: from a later epoch on in ``config``,
+    where memory ran out after the state was saved, or in ``saved``, where it did so before.
+
+    Raises:
+        ConfigError: If others differ: the state is of another trial.
+    """
+    own, other = config.flat(), dict(saved)
+    if IN_PARTS[0] not in other and epochs <= (config.train.micro_batch_from or 0):
+        other |= {key: own[key] for key in IN_PARTS if key in own}
+    elif IN_PARTS[0] not in own:
+        own |= {key: other[key] for key in IN_PARTS if key in other}
+    differ = [key for key in {**own, **other} if own.get(key) != other.get(key)]
+    if differ:
+        raise ConfigError(f"the checkpoint is of another trial: {', '.join(differ)} differ")
+    return parse(own)
 
 
 def free_memory() -> None:

@@ -14,8 +14,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from kdtune.config import TrialConfig
 from kdtune.contracts import Batch, Feature, Outputs, Signal
 from kdtune.teachers.signals import Piece, SignalStore, place_of
+from kdtune.teachers.store import TeacherStore
+from kdtune.training.device import circumstances
+from kdtune.training.teacher import FrozenTeacher
 from kdtune.views import ViewStream
 
 View = Literal["batch", "mixed"]
@@ -178,7 +182,9 @@ class SharedTeacher:
             said[key] = piece
         self.tally.read += 1
         self.tally.size += sum(piece.size for piece in said.values())
-        self.tally.saved_s += max(piece.seconds for piece in said.values())
+        seconds = max(piece.seconds for piece in said.values())
+        self.tally.saved_s += seconds
+        self._seconds_a_step = self._seconds_a_step or seconds / len(steps)
         return _Part(steps=steps, said=said)
 
     def _computed(self, task: "_Task", steps: range, number: int) -> _Part:
@@ -190,11 +196,12 @@ class SharedTeacher:
                 outputs = task.look(_images(batch, want.view), want.signals)
                 said[want.view, "logits"].append(self._rounded(outputs.logits))
                 for name, tensor in outputs.signals.items():
-                    said[want.view, name].append(tensor.cpu())
+                    said[want.view, name].append(tensor)
         seconds = time.perf_counter() - start
         self._seconds_a_step = seconds / len(steps)
         self.tally.computed += 1
-        for (view, name), tensors in said.items():
+        # The claimed one last: until it is there, nobody else begins with this part.
+        for (view, name), tensors in reversed(said.items()):
             half = self._half and name == "logits"
             self._store.publish(
                 self._name(task, number, view, name), tensors, seconds=seconds, half=half
@@ -203,12 +210,31 @@ class SharedTeacher:
 
     def _rounded(self, logits: Tensor) -> Tensor:
         """What will be read back."""
-        logits = logits.cpu()
         return logits.half().float() if self._half else logits
 
     def _name(self, task: "_Task", number: int, view: View, name: str) -> str:
         place = place_of({**self._identity, "view": view, "signal": name})
         return f"{self._teacher}/{place}/epoch-{task.epoch:05d}-{number}"
+
+
+def shared_teacher(
+    config: TrialConfig, teacher: FrozenTeacher | None, stream: ViewStream
+) -> SharedTeacher | None:
+    """The teacher of a trial as it is shared with others; None where it is run in every step."""
+    if teacher is None or config.teacher is None or config.teacher.signals == "live":
+        return None
+    folder = TeacherStore(config.store).signals_folder
+    return SharedTeacher(
+        SignalStore(folder, most_bytes=round(config.teacher.signals_gb * 1e9)),
+        teacher=teacher.key,
+        stream=stream,
+        circumstances={
+            **circumstances(stream.device),
+            "precision": config.train.precision,
+            "val_accuracy": teacher.val_accuracy,
+        },
+        half=config.teacher.signals == "half",
+    )
 
 
 class _Task(NamedTuple):

@@ -11,27 +11,24 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from kdtune import models
-from kdtune.config import ConfigError, TrialConfig, parse, publishing
-from kdtune.contracts import FlatConfig
+from kdtune.config import ConfigError, TrialConfig, publishing
 from kdtune.data import ImageSplit
 from kdtune.objectives import Team
 from kdtune.pruning import PruneRecord, regulariser, replay
 from kdtune.seeds import derive, global_stream
-from kdtune.teachers.signals import SignalStore
-from kdtune.teachers.store import TeacherStore
 from kdtune.training.checkpoint import read_state, write_state
 from kdtune.training.cost import student_cost
 from kdtune.training.data import load_trial_data
-from kdtune.training.device import circumstances, prepare, resolve_device
+from kdtune.training.device import prepare, resolve_device
 from kdtune.training.epoch import EpochResult, Lesson
 from kdtune.training.evaluate import agreement, predict, scores
 from kdtune.training.initial import initial_network, initial_pruning
 from kdtune.training.layout import arranged
-from kdtune.training.memory import memory_explained
+from kdtune.training.memory import continued, memory_explained
 from kdtune.training.pairing import check_networks, pair_of, prune_as
 from kdtune.training.plan import Phase, phase_at, phases
 from kdtune.training.precision import check_precision, in_precision
-from kdtune.training.signals import SharedTeacher, small
+from kdtune.training.signals import shared_teacher, small
 from kdtune.training.teacher import (
     EVAL_BATCH,
     FrozenTeacher,
@@ -39,9 +36,6 @@ from kdtune.training.teacher import (
     publish_teacher,
 )
 from kdtune.views import ViewStream, plain_batches
-
-IN_PARTS = ("train.micro_batch", "train.micro_batch_from")
-"""The keys that say how a batch is cut."""
 
 WORST_LOSS = 1e6
 """Reported in place of an infinite or undefined loss, so that every metric stays finite."""
@@ -95,7 +89,7 @@ class Trial:
             device=self.device,
             plain_too=config.batches == "plain+mixed",
         )
-        self._shared = self._shared_teacher()
+        self._shared = shared_teacher(config, self.teacher, self._stream)
 
     @property
     def student(self) -> nn.Module:
@@ -201,7 +195,7 @@ class Trial:
         Raises:
             ConfigError: If the state is of another configuration.
         """
-        self.config = self._config_with(state["config"], state["epoch"])
+        self.config = continued(self.config, state["config"], state["epoch"])
         self._plan = phases(self.config)
         self._network = self._assembled()
         self._lesson = self._unpruned = self._prune_record = None
@@ -253,22 +247,6 @@ class Trial:
     def _net(self) -> str:
         """Names the random streams: a teacher and a student never share one, whatever the seeds."""
         return "teacher" if self.config.role == "teacher" else "student"
-
-    def _config_with(self, saved: FlatConfig, epochs: int) -> TrialConfig:
-        """The configuration of a trial that did so many epochs under ``saved``, and now goes on.
-
-        Only the two may differ that say how batches are cut: from a later epoch on here, where
-        memory ran out after the state was saved, or there, where it did so before.
-        """
-        own, other = self.config.flat(), dict(saved)
-        if IN_PARTS[0] not in other and epochs <= (self.config.train.micro_batch_from or 0):
-            other |= {key: own[key] for key in IN_PARTS if key in own}
-        elif IN_PARTS[0] not in own:
-            own |= {key: other[key] for key in IN_PARTS if key in other}
-        differ = [key for key in {**own, **other} if own.get(key) != other.get(key)]
-        if differ:
-            raise ConfigError(f"the checkpoint is of another trial: {', '.join(differ)} differ")
-        return parse(own)
 
     def _obtain_teacher(self) -> FrozenTeacher | None:
         if self.config.teacher is None:
@@ -331,20 +309,6 @@ class Trial:
             shared=self._shared if phase.guide == "teacher" else None,
             precision=self.config.train.precision,
             after_backward=self._regulariser(phase),
-        )
-
-    def _shared_teacher(self) -> SharedTeacher | None:
-        """The teacher as it is shared with other trials; None where it is run in every step."""
-        config, teacher = self.config, self.teacher
-        if teacher is None or config.teacher is None or config.teacher.signals == "live":
-            return None
-        folder = TeacherStore(config.store).signals_folder
-        return SharedTeacher(
-            SignalStore(folder, most_bytes=round(config.teacher.signals_gb * 1e9)),
-            teacher=teacher.key,
-            stream=self._stream,
-            circumstances={**circumstances(self.device), "precision": config.train.precision},
-            half=config.teacher.signals == "half",
         )
 
     def _new_optimizer(self, companion: nn.Module | None) -> SGD:

@@ -85,11 +85,15 @@ class ViewStream:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that fixes the images of every batch, as JSON; labels are not part of it."""
-        index = self._split.index.numpy().tobytes()
+        """Everything that fixes the images of every batch, as JSON; labels are not part of it.
+
+        The first batch itself is, so that another version's views are another stream.
+        """
+        first = self.batch(0, 0)
         return {
             "fingerprint": self._fingerprint,
-            "index": hashlib.sha256(index).hexdigest()[:16],
+            "index": _digest(self._split.index),
+            "first": [_digest(each.images) for each in (first, first.mixed) if each is not None],
             "statistics": self._statistics,
             "flip": self._flip,
             "policy": [type(self._policy).__name__, self._policy.model_dump()],
@@ -151,6 +155,11 @@ class ViewStream:
             draws = generator(self._seed, "order", epoch)
             self._last_order = epoch, torch.randperm(len(self._split), generator=draws)
         return self._last_order[1]
+
+
+def _digest(tensor: Tensor) -> str:
+    """16 hexadecimal digits of SHA-256 over the bytes."""
+    return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def plain_batches(

@@ -1,9 +1,11 @@
 """The stream: same name, same batch."""
 
 import hashlib
+import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,3 +154,30 @@ def test_a_gpu_makes_the_same_bits(augment: str, dataset: Dataset) -> None:
     assert theirs.images.is_cuda
     assert torch.equal(ours.images, theirs.images.cpu())
     assert torch.equal(ours.labels, theirs.labels.cpu())
+
+
+def test_the_identity_of_a_stream_is_that_of_its_images() -> None:
+    dataset = make_dataset()
+    turned = replace(dataset.train, index=dataset.train.index.flip(0))
+    own = make_stream(dataset, "mixup").identity
+    assert own == make_stream(dataset, "mixup").identity
+    others = [
+        make_stream(dataset, "cutmix"),
+        make_stream(dataset, "mixup", plain_too=False),
+        make_stream(dataset, "mixup", seed=1),
+        make_stream(dataset, "mixup", batch_size=7),
+        make_stream(replace(dataset, mean=(0.1,) * dataset.channels), "mixup"),
+        make_stream(replace(dataset, train=turned), "mixup"),
+    ]
+    found = [json.dumps(stream.identity) for stream in others]
+    assert len({json.dumps(own), *found}) == 7
+
+
+def test_views_of_another_version_are_another_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = make_stream(make_dataset(), "standard").identity
+    policy = AUGMENTS.get("standard")
+    views = policy.views
+    monkeypatch.setattr(policy, "views", lambda self, raw, draws: views(self, raw, draws) + 1e-6)
+    after = make_stream(make_dataset(), "standard").identity
+    assert before.pop("first") != after.pop("first")
+    assert before == after

@@ -1,5 +1,6 @@
 """Stored teachers: what is there, whether it is sound, and how to clear, take and bring it."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -208,6 +209,8 @@ def prune(
             raise ValueError(
                 "--damaged deletes nothing that is sound; drop --older-than and --keep"
             )
+        if older_than is not None and not math.isfinite(older_than):
+            raise ValueError(f"--older-than must be a finite number of days, got {older_than}")
         place = _opened(store, storage)
         going = list(_going(place, entries(place), damaged, older_than, keep))
         files = [] if damaged else leftovers(place)

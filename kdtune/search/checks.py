@@ -17,6 +17,7 @@ from kdtune.storage import Location
 from kdtune.training.data import load_trial_data
 from kdtune.training.device import resolve_device
 from kdtune.training.pairing import check_networks, check_pruning
+from kdtune.training.precision import check_precision
 from kdtune.training.teacher import obtain_teacher
 from kdtune.training.trial import train_teacher
 
@@ -59,6 +60,8 @@ def check_request(request: SearchRequest, *, again: bool = False) -> None:
     probes = [(arm, parse(flat)) for arm, flat in _probes(request.space, request.seed)]
     if not request.gpus_per_trial and any(c.train.device == "cuda" for _, c in probes):
         raise ConfigError("train.device=cuda needs a GPU for each trial; give --gpus-per-trial")
+    for _, config in probes if not request.address else ():  # A cluster's nodes are not this one.
+        check_precision(config.train.precision, resolve_device(config.train.device))
     new_sampler(request, max_concurrent=1)
     new_scheduler(request)
     _check_probes(probes, load_trial_data(probes[0][1]), several=len(request.space.arms) > 1)

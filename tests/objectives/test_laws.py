@@ -5,11 +5,22 @@ import inspect
 import json
 import math
 import pkgutil
+from dataclasses import replace
 
 import pytest
 import torch
 from pydantic import ValidationError
-from scenes import STUDENT, Scene, build, changes, make_scene, matched, moments, part
+from scenes import (
+    STUDENT,
+    Scene,
+    build,
+    changes,
+    make_pair,
+    make_scene,
+    matched,
+    moments,
+    part,
+)
 from torch import Tensor, nn
 
 from kdtune import objectives
@@ -82,6 +93,25 @@ def test_a_student_that_equals_its_teacher_has_no_distillation_loss(name: str) -
             terms = scene.terms(matched(scene.step()))
             terms.pop("ce", None)
             assert all(value.item() == pytest.approx(0, abs=1e-6) for value in terms.values())
+
+
+@ALL
+def test_who_names_signals_reads_nothing_else_of_the_teacher_but_its_logits(name: str) -> None:
+    for moment in _changes(name):
+        scene = make_scene(name, moment)
+        signals = scene.objective.signals(make_pair(scene))
+        assert len({signal.name for signal in signals}) == len(signals)
+        for signal in signals:
+            assert set(signal.taps) <= set(scene.objective.traits.taps)
+        if not signals:
+            continue
+        step, twin = scene.step(), make_scene(name, moment)
+        assert step.teacher is not None
+        made = {signal.name: signal.make(step.teacher.taps).detach() for signal in signals}
+        told = replace(step, teacher=Outputs(logits=step.teacher.logits, signals=made))
+        told = replace(told, companion=twin.companion)
+        ours, theirs = scene.terms(step), twin.terms(told)
+        assert all(torch.equal(ours[term], theirs[term]) for term in ours)
 
 
 @ALL

@@ -11,6 +11,7 @@ from kdtune.report.goals import ACCURACY, Goal, goal_of
 from kdtune.search.checks import check_request, teacher_pool
 from kdtune.search.request import SearchRequest
 from kdtune.search.space import NO_TEACHER, Arm, Choice, Float, Space
+from kdtune.training import precision
 
 FIXED: dict[str, Scalar] = {
     **{"dataset": "digits", "teacher": "resnet14", "student": "resnet8"},
@@ -34,6 +35,17 @@ def request(of: Space, storage: Path, **changes: Any) -> SearchRequest:
 def taught(of: Space) -> list[tuple[float, int | None]]:
     teachers = [config.teacher for config in teacher_pool(of)]
     return [(each.label_smoothing, each.epochs) for each in teachers if each is not None]
+
+
+def test_a_precision_that_this_machine_emulates_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "computes_bf16", lambda device: False)
+    of = space(train__precision=Choice(("fp32", "bf16")))
+    with pytest.raises(ConfigError, match=r"train\.precision is 'bf16'"):
+        check_request(request(of, tmp_path))
+    monkeypatch.setattr(precision, "computes_bf16", lambda device: True)
+    check_request(request(of, tmp_path))
 
 
 def test_the_pool_holds_each_distinct_teacher_once() -> None:

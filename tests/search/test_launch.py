@@ -232,7 +232,8 @@ def test_a_users_own_teacher_is_trained_no_more(
     teacher = Trial(teacher_trial(parse({**flat, "train.device": "cpu"})))
     while not teacher.finished:
         teacher.next_epoch()
-    save_file(teacher.student.state_dict(), tmp_path / "mine.safetensors")
+    weights = {name: tensor.contiguous() for name, tensor in teacher.student.state_dict().items()}
+    save_file(weights, tmp_path / "mine.safetensors")
     stored = set((storage / "teachers").iterdir())
     words = ["--teacher-weights", str(tmp_path / "mine.safetensors"), *SMALL[:4]]
     short = ("--trials", "1", "--epochs", "1", "--finalists", "0")

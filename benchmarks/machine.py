@@ -67,6 +67,7 @@ class Report:
     def __init__(self, name: str, options: argparse.Namespace) -> None:
         asked = {key: value for key, value in vars(options).items() if key != "json"}
         self._file: Path = options.json or RESULTS / f"{name}.json"
+        self._data: Path | None = getattr(options, "data", None)
         self._head = {
             "command": " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
             "began": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -80,7 +81,11 @@ class Report:
         """Write the figures to the file and say where they are."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         load = {"load_average_at_end": os.getloadavg()}
-        self._file.write_text(json.dumps({**self._head, **load, **found}, indent=2) + "\n")
+        text = json.dumps({**self._head, **load, **found}, indent=2) + "\n"
+        if self._data is not None:  # Where it lies on this machine is nobody's business.
+            for place in (str(self._data.resolve()), str(self._data)):
+                text = text.replace(place, self._data.name)
+        self._file.write_text(text)
         print(f"{describe(self._head)}\nwritten to {self._file}")
 
 

@@ -16,6 +16,7 @@ FREE = {
     "settings",
     "discovery",
     "multiply_adds",
+    "palette",
     "__init__",
 }
 """Modules of kdtune that every part may import."""
@@ -35,6 +36,7 @@ ALLOWED = {
     "students": FREE | {"models", "pruning", "storage"},
     "training": FREE
     | {"config", "data", "models", "objectives", "pruning", "students", "teachers", "views"},
+    "analysis": FREE | {"config", "data", "models", "objectives", "training", "views"},
     "doctor": FREE | {"storage", "tracking"},
     "report": FREE | {"compare", "config", "papers", "tracking"},
     "cluster": FREE | {"search"},

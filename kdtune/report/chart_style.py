@@ -4,14 +4,10 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from kdtune.palette import COLOURS
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
-    *("#E69F00", "#56B4E9", "#000000", "#F0E442"),
-)
-"""Okabe and Ito's eight, which colour-blind people tell apart; the faintest last."""
 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down")
 """One for each colour: what colour says, shape says too, also on paper."""
@@ -26,15 +22,6 @@ OPTIONS = {
 
 HEIGHT_PX = 420
 """Of a chart that has no height of its own; the width is that of the page."""
-
-QUIET = "#8a8f98"
-"""Grey of what stands back: baselines, lines of reference, trials that were cut."""
-
-SEQUENTIAL = "Cividis"
-"""Scale of ordered values; the same for colour-blind people."""
-
-DIVERGING = "RdBu"
-"""Scale of differences, to be centred on zero."""
 
 _MARKUP = re.compile(r"\\u003c(?!(?:br|extra|\\u002fextra)\\u003e)")
 """A ``<`` in the JSON of a chart that begins none of the tags that we put there."""

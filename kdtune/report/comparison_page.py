@@ -8,7 +8,8 @@ import kdtune
 from kdtune.compare.comparison import Comparison
 from kdtune.compare.pivot import Column, Pivot
 from kdtune.compare.result import Result
-from kdtune.report.chart_style import COLOURS, MARKERS, fragment, script, styled
+from kdtune.palette import COLOURS
+from kdtune.report.chart_style import MARKERS, fragment, script, styled
 from kdtune.report.comparison_sheets import sheets
 from kdtune.report.comparison_words import (
     answers,

@@ -8,7 +8,8 @@ from kdtune.compare.honesty import Honesty, Rung
 from kdtune.compare.importance import MEASURES, Importance
 from kdtune.compare.interactions import Cell, Interaction
 from kdtune.compare.levels import level_name
-from kdtune.report.chart_style import COLOURS, MARKERS, QUIET, styled
+from kdtune.palette import COLOURS, QUIET
+from kdtune.report.chart_style import MARKERS, styled
 from kdtune.report.comparison_words import measure_of
 
 if TYPE_CHECKING:

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdtune.palette import COLOURS, QUIET
 from kdtune.report.goals import Goal
 from kdtune.report.leaderboard import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-FRONT_COLOUR, OTHER_COLOUR = "#0072B2", "#999999"
-"""Blue and grey of Okabe and Ito: apart in print and for every kind of colour vision."""
 
 WIDE = 10.0
 """Ratio of the largest to the smallest value from which an axis is logarithmic."""
@@ -78,7 +76,7 @@ def _panel(
         [wide * x for x, _ in others],
         [tall * y for _, y in others],
         s=24,
-        color=OTHER_COLOUR,
+        color=QUIET,
         label="other trials",
     )
     axis.plot(
@@ -88,7 +86,7 @@ def _panel(
         # Between two members the cheaper one is the best there is.
         drawstyle="steps-post" if across.mode == "min" else "steps-pre",
         marker="D",
-        color=FRONT_COLOUR,
+        color=COLOURS[0],
         label="Pareto front",
     )
     numbers: dict[tuple[float, float], list[int]] = {}

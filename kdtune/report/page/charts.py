@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kdtune.report.chart_style import COLOURS, MARKERS, QUIET, styled
+from kdtune.palette import COLOURS, QUIET
+from kdtune.report.chart_style import MARKERS, styled
 from kdtune.report.goals import Goal
 from kdtune.report.page.answer import difference, points, recommended
 from kdtune.report.page.facts import Arm, Facts, Trial, in_a_line

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdtune.contracts import Scalar
-from kdtune.report.chart_style import SEQUENTIAL, styled
+from kdtune.palette import SEQUENTIAL
+from kdtune.report.chart_style import styled
 from kdtune.report.page.charts import add_highlight, axis_title
 from kdtune.report.page.facts import Facts, Trial
 from kdtune.report.settings import MISSING, describe, shown

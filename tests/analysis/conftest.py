@@ -1,0 +1,20 @@
+"""Trained subjects that several tests look at."""
+
+from collections.abc import Sequence
+
+import pytest
+from made_subjects import config, trained
+
+from kdtune.analysis import Subject
+
+
+@pytest.fixture(scope="session")
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Subject]:
+    """Two students of one smoothed teacher, at temperatures 1 and 3, and one without a teacher."""
+    store = tmp_path_factory.mktemp("teachers")
+    taught = {"alpha": 1.0, "label_smoothing": 0.1}
+    return [
+        trained("T = 1", config(store, temperature=1.0, **taught)),
+        trained("T = 3", config(store, temperature=3.0, **taught)),
+        trained("alone", config(store, method="scratch")),
+    ]

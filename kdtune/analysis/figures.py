@@ -1,4 +1,4 @@
-"""How the figures of analyses look: one style, legible in print, for every kind of colour vision."""
+"""How the figures of analyses look: one style, legible in print and to the colour-blind."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -3,6 +3,7 @@
 import os
 
 from kdtune.cli import (  # noqa: F401  (register their verbs)
+    analyze,
     cluster,
     compare,
     doctor,

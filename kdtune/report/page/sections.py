@@ -7,6 +7,7 @@ from kdtune.compare.effects import PARTS, effects
 from kdtune.report.page import answer_sections as answers
 from kdtune.report.page import effect_sections
 from kdtune.report.page import search_sections as searching
+from kdtune.report.page.analysis_section import analyses
 from kdtune.report.page.blocks import Block, Section
 from kdtune.report.page.cost import cost
 from kdtune.report.page.facts import Facts
@@ -28,6 +29,7 @@ def sections(facts: Facts, folder: Path | None) -> list[Section]:
         "What mattered": effect_sections.what_mattered(facts, told),
         "Interplay": effect_sections.interplay(told),
         "Early cuts": effect_sections.early_cuts(told.honesty),
+        "Analyses": analyses(folder),
         "Cost": searching.expenses(spent),
         "Recipe": answers.ready_to_paste(facts, folder),
         "Reproduce": searching.provenance(facts),

@@ -1,0 +1,64 @@
+"""The section of what analyses found: their tables, and their figures as pictures."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+from markupsafe import Markup
+
+from kdtune.contracts import Scalar
+from kdtune.report.finding import Finding, FoundTable, read_findings
+from kdtune.report.page.blocks import Block, Chart, Text
+from kdtune.report.page.tables import Cell, Line, Listing
+from kdtune.report.settings import shown
+
+FOLDED_FROM = 12
+"""Rows from which a table is folded away."""
+
+
+def analyses(folder: Path | None) -> Iterator[Block]:
+    """All findings beside the results of a search, by the name of the analysis.
+
+    Args:
+        folder: Of the results; None where they are not at hand, and there is nothing to show.
+    """
+    for finding, place in read_findings(folder) if folder else ():
+        yield Text(_about(finding), lead=finding.analysis.replace("_", " ").capitalize() + ".")
+        for table in finding.tables:
+            yield _listing(table)
+        for name in finding.figures:
+            yield from _picture(finding, place / f"{name}.png")
+
+
+def _about(finding: Finding) -> str:
+    runs = "1 run" if len(finding.runs) == 1 else f"{len(finding.runs)} runs"
+    options = ", ".join(f"{key} {shown(value)}" for key, value in finding.options.items())
+    settings = f" Options: {options}." if options else ""
+    return f"{finding.summary} From {finding.source}; {runs}.{settings}"
+
+
+def _listing(table: FoundTable) -> Listing:
+    return Listing(
+        caption=table.title,
+        columns=table.columns,
+        lines=[Line(cells=[_cell(value) for value in row]) for row in table.rows],
+        sortable=True,
+        folded=table.title if len(table.rows) > FOLDED_FROM else "",
+        notes=table.notes,
+    )
+
+
+def _cell(value: Scalar) -> Cell:
+    kind = "text" if isinstance(value, str) else "number"
+    return Cell(text=shown(value), sort=value, kind=kind)
+
+
+def _picture(finding: Finding, file: Path) -> Iterator[Chart]:
+    """A figure in the page itself; one whose file is gone is left out."""
+    if not file.is_file():
+        return
+    title = file.stem.replace("_", " ").capitalize()
+    alt = f"{title} of {finding.analysis}; the numbers are in the tables above."
+    data = base64.b64encode(file.read_bytes()).decode()
+    picture = Markup('<img src="data:image/png;base64,{}" alt="">').format(data)
+    yield Chart(title=title, html=picture, alt=alt)

@@ -1,5 +1,6 @@
 """Analyses of finished runs."""
 
+import inspect
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,8 @@ MOST_ROWS = 40
 ANALYZE_HELP = """
 Explain finished runs as the papers explain theirs: numbers, tables and figures.
 
-'kdtune analyze list' tells what there is, each in a line with its paper. A run is one whose \
+'kdtune analyze list' tells what there is, each in a line with its paper, and 'kdtune analyze \
+NAME' explains one with its options. A run is one whose \
 student was kept: a finalist, a baseline, a cell of 'kdtune reproduce'. What was measured once is \
 kept by content in the storage folder. Tables and figures (PNG and SVG) go to analysis/ in the \
 results of the runs and to MLflow, numbers to each run there, as metrics \
@@ -38,6 +40,8 @@ analysis/ANALYSIS/NUMBER, and all of it to the next report.
 [bold]Examples[/bold]
 
   kdtune analyze list
+
+  kdtune analyze kd_error
 
   kdtune analyze kd_error night
 
@@ -62,7 +66,7 @@ def analyze(
         list[str] | None,
         typer.Argument(
             metavar="RUN...",
-            help="A search by name or folder (all of its students), NAME/PATTERN of its students, "
+            help="None to explain the analysis; or a search by name or folder (all of its students), NAME/PATTERN of its students, "
             "the folder of a saved student, or MLflow's id of a run or search.",
         ),
     ] = None,
@@ -101,12 +105,13 @@ def analyze(
         return
     with bad_input():
         asked = _asked(names, settings or [])
+        if not runs:
+            _explain(asked)
+            return
         from kdtune.search.finished_runs import finished_runs
         from kdtune.tracking import resolve_tracking_uri
         from kdtune.training.device import resolve_device
 
-        if not runs:
-            raise ValueError("name the runs to analyse: a search, or see 'kdtune analyze --help'")
         if device not in DEVICES:
             raise ValueError(f"--device must be one of {', '.join(DEVICES)}, got '{device}'")
         where = resolve_device(device).type
@@ -125,12 +130,25 @@ def analyze(
 def _list() -> None:
     from kdtune.analysis import ANALYSES
 
-    shown = table("analysis", "what it tells", "from", "options")
+    shown = table("analysis", "what it tells", "from")
     for name in ANALYSES.names():
-        kind = ANALYSES.get(name)
-        options = ", ".join(f"{key}={value}" for key, value in kind().model_dump().items())
-        shown.add_row(name, kind.summary, kind.source, options)
+        shown.add_row(name, ANALYSES.get(name).summary, ANALYSES.get(name).source)
     Console().print(shown)
+    Console().print("'kdtune analyze NAME' explains one with its options.", style="dim")
+
+
+def _explain(analyses: "Sequence[Analysis]") -> None:
+    """What analyses are, at length."""
+    from kdtune.search.kept_measures import name_of
+
+    console = Console(highlight=False)
+    for analysis in analyses:
+        console.print(f"[bold]{name_of(analysis)}[/] ({analysis.source})\n")
+        console.print(inspect.cleandoc(type(analysis).__doc__ or ""), markup=False)
+        shown = table("option", "default")
+        for option, value in type(analysis)().model_dump().items():
+            shown.add_row(option, "(empty)" if value == "" else str(value))
+        console.print(shown)
 
 
 def _asked(names: str, settings: Sequence[str]) -> "list[Analysis]":

@@ -188,7 +188,6 @@ def test_only_the_runs_with_a_setting_are_taken(storage: Path) -> None:
         (["sises", "night"], "did you mean 'sizes'?"),
         (["sizes", "nigth"], "did you mean 'night'?"),
         (["sizes", "night/finalist-9-*"], "no student of 'night' is like"),
-        (["sizes"], "name the runs to analyse"),
         (["sizes", "night", "--set", "scala=2"], "did you mean 'scale'?"),
         (["sizes", "night", "--set", "scale=big"], "scale of 'sizes'"),
         (["sizes", "night", "--set", "scale"], "--set takes KEY=VALUE"),
@@ -237,3 +236,10 @@ def test_the_list_names_every_analysis_with_its_paper() -> None:
     for name in ANALYSES.names():
         assert name in done.output
         assert ANALYSES.get(name).source.split()[0] in done.output
+
+
+def test_an_analysis_without_runs_is_explained() -> None:
+    done = CliRunner().invoke(app, ["analyze", "diffusion_index"])
+    assert done.exit_code == 0
+    assert "relative centroid distances" in done.output
+    assert "similar_share" in done.output

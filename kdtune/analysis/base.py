@@ -57,7 +57,7 @@ class Measured:
     Attributes:
         numbers: Finite; each becomes the metric ``analysis/<analysis>/<name>`` of the run.
             Shares are in [0, 1], other units are said by the analysis.
-        arrays: Whatever else :meth:`Analysis.present` needs.
+        arrays: Whatever else :meth:`Analysis.present` needs: numbers, truth values or texts.
     """
 
     numbers: Mapping[str, float]

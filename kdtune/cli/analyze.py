@@ -66,8 +66,9 @@ def analyze(
         list[str] | None,
         typer.Argument(
             metavar="RUN...",
-            help="None to explain the analysis; or a search by name or folder (all of its students), NAME/PATTERN of its students, "
-            "the folder of a saved student, or MLflow's id of a run or search.",
+            help="A search by name or folder (all of its students), NAME/PATTERN of its students, "
+            "the folder of a saved student, or MLflow's id of a run or search; without any, the "
+            "analysis is explained.",
         ),
     ] = None,
     settings: Annotated[

@@ -282,7 +282,7 @@ def _analysed(
             raise
         console.print(f"{name}: left out: {error}", style="yellow", markup=False)
         return None
-    _show(done.finding, console)
+    _show(done.finding, console, whole=alone)
     kept = len(fitting) - done.measured
     if kept:
         console.print(f"{kept} of {len(fitting)} runs had been measured before.", style="dim")
@@ -307,20 +307,29 @@ def _progress(name: str, console: Console) -> "Iterator[Told]":
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _show(finding: "Finding", console: Console) -> None:
-    for each in finding.tables:
+def _show(finding: "Finding", console: Console, *, whole: bool) -> None:
+    """All tables, or the main one of several analyses."""
+    for each in finding.tables[: None if whole else 1]:
         _show_table(each, console)
+    rest = 0 if whole else len(finding.tables) - 1
+    if rest:
+        console.print(f"{rest} more tables are in the folder and in the report.", style="dim")
 
 
 def _show_table(found: "FoundTable", console: Console) -> None:
-    from kdtune.report.settings import plain_table, shown
+    from kdtune.report.settings import plain_table
 
     made = plain_table(found.title)
-    for place, column in enumerate(found.columns):
-        numbers = all(not isinstance(row[place], str) for row in found.rows)
-        made.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    for row in found.rows[:MOST_ROWS]:
-        made.add_row(*map(shown, row))
+    heads, rows = found.shown()
+    texts = {
+        head
+        for place, head in enumerate(found.columns)
+        if any(isinstance(row[place], str) for row in found.rows)
+    }
+    for head in heads:
+        made.add_column(head, justify="left" if head in texts else "right", overflow="fold")
+    for row in rows[:MOST_ROWS]:
+        made.add_row(*row)
     console.print(made)
     if len(found.rows) > MOST_ROWS:
         console.print(f"{len(found.rows) - MOST_ROWS} more rows are in the CSV.", style="dim")

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from kdtune.analysis import ANALYSES, Analysis, Item, Measured, Presented, Subject, Table
 from kdtune.analysis.figures import label, look, panels
 from kdtune.cli import app
-from kdtune.report.finding import read_findings
+from kdtune.report.finding import FoundTable, read_findings
 from kdtune.search.analysing import Task
 from kdtune.search.finished_runs import finished_runs
 from kdtune.search.subjects import load_subject
@@ -243,3 +243,15 @@ def test_an_analysis_without_runs_is_explained() -> None:
     assert done.exit_code == 0
     assert "relative centroid distances" in done.output
     assert "similar_share" in done.output
+
+
+def test_a_mean_and_its_deviation_are_read_as_one() -> None:
+    table = FoundTable(
+        title="t",
+        columns=("run", "loss (nats), mean", "loss (nats), std", "rank"),
+        rows=(("a", 0.5, 0.25, 1), ("b", 2.0, None, 2)),
+    )
+    heads, rows = table.shown()
+    assert heads == ["run", "loss (nats) ± std", "rank"]
+    assert rows == [["a", "0.5 ± 0.25", "1"], ["b", "2", "2"]]
+    assert table.csv().splitlines()[1:] == ["a,0.5,0.25,1", "b,2.0,,2"]

@@ -38,19 +38,29 @@ def _about(finding: Finding) -> str:
 
 
 def _listing(table: FoundTable) -> Listing:
+    heads, rows = table.shown()
+    sorts = [table.columns.index(head) if head in table.columns else None for head in heads]
     return Listing(
         caption=table.title,
-        columns=table.columns,
-        lines=[Line(cells=[_cell(value) for value in row]) for row in table.rows],
+        columns=heads,
+        lines=[
+            Line(
+                cells=[
+                    _cell(text, own[place] if place is not None else text)
+                    for text, place in zip(shown_row, sorts, strict=True)
+                ]
+            )
+            for shown_row, own in zip(rows, table.rows, strict=True)
+        ],
         sortable=True,
         folded=table.title if len(table.rows) > FOLDED_FROM else "",
         notes=table.notes,
     )
 
 
-def _cell(value: Scalar) -> Cell:
-    kind = "text" if isinstance(value, str) else "number"
-    return Cell(text=shown(value), sort=value, kind=kind)
+def _cell(text: str, value: Scalar) -> Cell:
+    kind = "text" if isinstance(value, str) and "±" not in text else "number"
+    return Cell(text=text, sort=value, kind=kind)
 
 
 def _picture(finding: Finding, file: Path) -> Iterator[Chart]:

@@ -202,7 +202,7 @@ def _plain(name: str) -> str:
 
 
 def _share_of(share: float, count: int) -> int:
-    # 0.1 of 30 is a little more than 3 in binary, and three are meant.
+    # 0.07 of 100 is a little more than 7 in binary, and seven are meant.
     return math.ceil(share * count - 1e-9)
 
 

@@ -213,9 +213,11 @@ class DiffusionIndex(Analysis):
         sums = "all other classes" if self.over == "all" else "the union of both sets"
         chosen = "the hierarchy" if self.hierarchy else "an independent network's centroids"
         seeds = ", ".join(str(seed) for seed in sorted({item.config.seed for item in items}))
+        both = any(item.config.train.on == "train+val" for item in items)
+        seen = " Some runs were trained on the validation images too." if both else ""
         return (
             f"Distances between {between}, relative to {sums}; similar and dissimilar classes by "
-            f"{chosen}. {counts} images, eval mode, not augmented; seeds {seeds}."
+            f"{chosen}. {counts} images, eval mode, not augmented; seeds {seeds}.{seen}"
         )
 
 

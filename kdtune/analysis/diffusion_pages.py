@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 KINDS = ("similar", "dissimilar")
-MOST_ROWS = 240
+MOST_ROWS = 150
 """Of all panels of the figure by class together; beyond, the table by class has to do."""
 
 MOST_WORDS = 2

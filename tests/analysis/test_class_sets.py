@@ -140,9 +140,10 @@ def test_sets_by_distance_are_the_nearest_and_the_farthest(
 
 
 def test_a_share_that_is_whole_is_not_rounded_up() -> None:
-    line = np.arange(31, dtype=float)  # 0.1 of 30 others is above 3 in binary
-    sets = sets_of_distances(np.abs(line[:, None] - line), similar_share=0.1, dissimilar_share=0.5)
-    assert sets.similar.sum(axis=1).tolist() == [3] * 31
+    line = np.arange(101, dtype=float)
+    assert 0.07 * 100 > 7
+    sets = sets_of_distances(np.abs(line[:, None] - line), similar_share=0.07, dissimilar_share=0.5)
+    assert sets.similar.sum(axis=1).tolist() == [7] * 101
 
 
 def test_too_few_classes_for_both_sets_are_refused() -> None:

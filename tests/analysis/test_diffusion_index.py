@@ -20,8 +20,8 @@ from kdtune.analysis.class_distances import (
 from kdtune.analysis.diffusion_index import DiffusionIndex, independent
 from kdtune.analysis.diffusion_pages import pairs
 from kdtune.analysis.figures import style
+from kdtune.analysis.reading import SplitName, split_of
 from kdtune.models import Tap, declare_taps
-from kdtune.registry import nearest
 from kdtune.seeds import generator
 
 TWINS = json.dumps({"twins": ["3", "8"], "others": ["0", "1", "2", "4", "5", "6", "7", "9"]})
@@ -45,9 +45,9 @@ def linear(matrix: Tensor) -> nn.Module:
     return declare_taps(Linear(matrix), {"pooled": Tap(path="classifier", side="input")})
 
 
-def pixel_centroids(subject: Subject) -> Tensor:
-    split, mean, std = subject.dataset.train, subject.dataset.mean[0], subject.dataset.std[0]
-    rows = (split.images[split.index].double() / 255 - mean) / std
+def pixel_centroids(subject: Subject, name: SplitName = "train") -> Tensor:
+    split, mean, std = split_of(subject.dataset, name), subject.dataset.mean, subject.dataset.std
+    rows = (split.images[split.index].double() / 255 - mean[0]) / std[0]
     return class_centroids(rows.flatten(1), split.targets, 10)
 
 
@@ -117,28 +117,23 @@ def test_relative_distances_sum_to_one_and_do_not_know_the_scale() -> None:
     assert diffusion_index(relative, relative, others(5)) == pytest.approx(np.zeros(5))
 
 
-def test_over_two_small_sets_changes_weighted_by_their_distance_cancel() -> None:
+def test_over_the_union_of_two_sets_the_changes_cancel() -> None:
     draws = generator(1, "zero sum")
     low, high = (torch.rand(6, 6, generator=draws).double().numpy() + 0.5 for _ in range(2))
     similar, dissimilar = np.zeros((2, 6, 6), dtype=bool)
     for target in range(6):
         similar[target, (target + 1) % 6] = True
-        dissimilar[target, [(target + 2) % 6, (target + 4) % 6]] = True
+        dissimilar[target, (target + 2) % 6] = True
     union = similar | dissimilar
     before, after = relative_distances(low, union), relative_distances(high, union)
     one, two = (diffusion_index(before, after, members) for members in (similar, dissimilar))
-    # The single similar class takes up what the others leave, so signs can only be opposite here
-    # if the others move alike; in their own weights the changes cancel in any case.
-    weights = np.where(dissimilar, before, 0)
-    change = np.where(dissimilar, after - before, 0).sum(axis=1)
-    mass = np.where(similar, before, 0).sum(axis=1)
-    assert mass * one / 100 == pytest.approx(-change)
-    assert mass + weights.sum(axis=1) == pytest.approx(np.ones(6))
-    single = dissimilar & (np.cumsum(dissimilar, axis=1) == 1)
-    pair = similar | single
-    before, after = relative_distances(low, pair), relative_distances(high, pair)
-    one, two = (diffusion_index(before, after, members) for members in (similar, single))
+    # What the one class loses the other gains: opposite signs, in the ratio of their distances.
     assert (np.sign(one) == -np.sign(two)).all()
+    assert -one / two == pytest.approx(before[dissimilar] / before[similar])
+    # Over all classes others may take it up, and both may have one sign.
+    before, after = (relative_distances(distances, others(6)) for distances in (low, high))
+    one, two = (diffusion_index(before, after, members) for members in (similar, dissimilar))
+    assert (np.sign(one) == np.sign(two)).any()
 
 
 def test_centroids_are_the_means_of_their_samples() -> None:
@@ -213,23 +208,27 @@ def test_a_student_of_larger_features_has_no_index_but_other_distances(tmp_path:
         assert numbers[f"distance_change_{kind}/val"] == pytest.approx(200, abs=1e-3)
 
 
-def test_the_numbers_are_those_of_the_formulas(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("over", "summed"), [("all", 9), ("union", 6)])
+def test_the_numbers_are_those_of_the_formulas(tmp_path: Path, over: str, summed: int) -> None:
     plain = torch.eye(64, dtype=torch.float64)
     other = torch.randn(64, 5, generator=generator(4, "matrix")).double()
     runs = pair_of_runs(tmp_path, plain, other)
-    found = presented(DiffusionIndex(hierarchy=TWINS, target="8"), runs)
-    whole = np.arange(10) != 8
+    partly = json.dumps({"twins": ["3", "8"], "others": ["0", "1", "2", "4", "5"]})
+    found = presented(DiffusionIndex(hierarchy=partly, target="8", over=over), runs)
+    near, far = [3], [0, 1, 2, 4, 5]
+    whole = [*near, *far] if over == "union" else [k for k in range(10) if k != 8]
+    assert len(whole) == summed
     relative = []
     for matrix in (plain, other):
         rows = pixel_centroids(runs[0]) @ matrix
-        far = (rows - rows[8]).norm(dim=1).numpy()
-        relative.append(far / far[whole].sum())
+        lengths = (rows - rows[8]).norm(dim=1).numpy()
+        relative.append(lengths / lengths[whole].sum())
     change = 100 * (relative[1] - relative[0])[whole] / relative[0][whole]
+    by_class = dict(zip(whole, change, strict=True))
     numbers = found.numbers["T = 3, seed 0"]
-    near = list(np.flatnonzero(whole)).index(3)
-    assert numbers["diffusion_index_similar/train"] == pytest.approx(change[near], rel=1e-3)
-    rest = np.delete(change, near).mean()
-    assert numbers["diffusion_index_dissimilar/train"] == pytest.approx(rest, rel=1e-3)
+    for kind, members in (("similar", near), ("dissimilar", far)):
+        expected = np.mean([by_class[k] for k in members])
+        assert numbers[f"diffusion_index_{kind}/train"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_classes_are_near_by_the_independent_network_on_validation_images(tmp_path: Path) -> None:
@@ -253,6 +252,20 @@ def test_classes_are_near_by_the_independent_network_on_validation_images(tmp_pa
         "class_set_agreement_similar"
         not in DiffusionIndex(hierarchy=TWINS).measure(runs[0], [runs[1]]).numbers
     )
+
+
+def test_the_independent_network_is_asked_on_its_validation_split(tmp_path: Path) -> None:
+    # With few directions, what is nearest on the training images differs from that.
+    matrix = torch.randn(64, 2, generator=generator(9, "narrow")).double()
+    alone = made("alone", config(tmp_path, method="scratch"), linear(matrix))
+    arrays = DiffusionIndex().measure(alone).arrays
+    nearest_by = {}
+    names: tuple[SplitName, ...] = ("train", "val")
+    for split in names:
+        far = centroid_distances(pixel_centroids(alone, split) @ matrix)
+        far.fill_diagonal_(torch.inf)
+        nearest_by[split] = far.argmin(dim=1).tolist()
+    assert arrays["similar"].argmax(axis=1).tolist() == nearest_by["val"] != nearest_by["train"]
 
 
 def test_the_independent_network_had_no_teacher_and_no_smoothed_labels(tmp_path: Path) -> None:
@@ -293,7 +306,6 @@ def test_options_out_of_range_are_refused_at_once() -> None:
     for options in ({"hierarchy": "no/such.json"}, {"similar_share": 0.0}, {"over": "both"}):
         with pytest.raises(ValidationError):
             DiffusionIndex(**options)
-    assert nearest("unoin", ["all", "union"]).startswith("; did you mean 'union'")
 
 
 def test_runs_pair_up_that_differ_in_temperature_alone(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Subject:
     at_epoch: Callable[[int], nn.Module]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Measured:
     """What one subject gave: all that tables and figures are made of, and all that is cached.
 
@@ -64,7 +64,7 @@ class Measured:
     arrays: Mapping[str, Array] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Item:
     """A subject that was measured.
 

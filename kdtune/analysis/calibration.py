@@ -25,6 +25,7 @@ from kdtune.analysis.figures import label, panels
 from kdtune.analysis.kd_error import ce_loss
 from kdtune.analysis.reading import Answers, SplitName, answers
 from kdtune.analysis.reliability import reliability_figures
+from kdtune.analysis.replicates import replicates
 from kdtune.analysis.side_by_side import (
     SAMPLES,
     Column,
@@ -34,7 +35,7 @@ from kdtune.analysis.side_by_side import (
     dots_legend,
     named,
     over_seeds,
-    repeats,
+    values_of,
 )
 from kdtune.contracts import Scalar
 
@@ -316,7 +317,7 @@ def _bounds_explained(items: Sequence[Item]) -> list[str]:
 
 
 def _figure(items: Sequence[Item]) -> "Figure":
-    groups = repeats(items)
+    groups = replicates(items)
     figure, ((errors, losses),) = panels(
         columns=2,
         title="Calibration on test, before and after a temperature fitted on validation",
@@ -330,7 +331,7 @@ def _figure(items: Sequence[Item]) -> "Figure":
             for name, prefix in whose
             for state, suffix in (("", ""), (" at T", "_scaled"))
         ]
-        dots(axis, groups, [c for c in columns if any(group.values(c) for group in groups)])
+        dots(axis, groups, [c for c in columns if any(values_of(group, c) for group in groups)])
     label(errors, x="expected calibration error (%)", y="")
     label(losses, x="negative log likelihood (nats)", y="")
     dots_legend(figure, errors, groups)

@@ -68,11 +68,13 @@ def class_index(word: str, class_names: Sequence[str]) -> int:
 
 
 def class_indices(words: str, class_names: Sequence[str]) -> list[int]:
-    """Positions of comma-separated names or numbers, in the order given.
+    """Positions of comma-separated names or numbers, in the order given; all for an empty text.
 
     Raises:
         ValueError: As :func:`class_index`, or if a class is given twice.
     """
+    if not words:
+        return list(range(len(class_names)))
     places = [class_index(word.strip(), class_names) for word in words.split(",")]
     if len(set(places)) < len(places):
         raise ValueError(f"each class may be given once, got '{words}'")

@@ -70,7 +70,7 @@ def panels(
     return figure, axes
 
 
-def look(place: int) -> dict[str, str]:
+def look(place: int) -> dict[str, Any]:
     """Colour, marker and line style of the ``place``-th series, from 0; they repeat after 32."""
     turn, colour = divmod(place, len(COLOURS))
     return {

@@ -11,6 +11,7 @@ from torch.nn import functional
 from kdtune.analysis.base import ANALYSES, Analysis, Item, Measured, Presented, Subject, Table
 from kdtune.analysis.figures import label, panels
 from kdtune.analysis.reading import Answers, SplitName, answers, split_of
+from kdtune.analysis.replicates import replicates
 from kdtune.analysis.side_by_side import (
     SAMPLES,
     Column,
@@ -20,7 +21,6 @@ from kdtune.analysis.side_by_side import (
     dots_legend,
     named,
     over_seeds,
-    repeats,
 )
 from kdtune.config import TrialConfig
 from kdtune.contracts import Scalar
@@ -287,7 +287,7 @@ def _as_table_2(items: Sequence[Item], splits: Sequence[SplitName], notes: Seque
 
 
 def _figure(items: Sequence[Item], splits: Sequence[SplitName]) -> "Figure":
-    groups = repeats(items)
+    groups = replicates(items)
     figure, ((errors, losses),) = panels(
         columns=2,
         title="How far students are from their teachers on what they learned from, and elsewhere",

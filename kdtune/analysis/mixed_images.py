@@ -25,7 +25,7 @@ from kdtune.analysis.base import (
     Table,
 )
 from kdtune.analysis.mixed_image_figures import disagreement_figure, example_figure, ratio_figure
-from kdtune.analysis.replicates import configurations
+from kdtune.analysis.replicates import replicates
 from kdtune.config import TrialConfig
 from kdtune.contracts import Batch, Scalar
 from kdtune.data import Dataset
@@ -319,11 +319,11 @@ def _examples(pool: Pool, rows: Tensor, dataset: Dataset) -> dict[str, Array]:
 def _seeds_table(items: Sequence[Item]) -> Table:
     """What depends on the student, over the seeds of a configuration, where there are several."""
     rows: list[list[Scalar]] = []
-    for group in configurations(items):
+    for group in replicates(items):
         for name, words in (RATIO, "r"), (DIVERGENCE, "mean KL of all, nats"):
             values = [item.measured.numbers[name] for item in group.items]
             if len(values) > 1:
-                rows.append([group.name, words, len(values), fmean(values), stdev(values)])
+                rows.append([group.label, words, len(values), fmean(values), stdev(values)])
     return Table(
         title="Finished students that differ in their seed alone",
         columns=("runs", "number", "n", "mean", "standard deviation"),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kdtune.analysis.base import ANALYSES, Analysis, Item, Measured, Presented, Subject, Table
 from kdtune.analysis.figures import label, look, panels
 from kdtune.analysis.reading import SplitName, sample, split_of
-from kdtune.analysis.replicates import configurations
+from kdtune.analysis.replicates import replicates
 from kdtune.contracts import Scalar
 from kdtune.palette import QUIET
 from kdtune.training.batch_norm import batch_statistics
@@ -174,7 +174,7 @@ class OutputDiversity(Analysis):
 
     def _rows(self, items: Sequence[Item]) -> list[list[Scalar]]:
         rows: list[list[Scalar]] = []
-        for group in configurations(items):
+        for group in replicates(items):
             scores = self._scores(group.items)
             deviation = margin = half = None
             if len(scores) > 1:
@@ -183,7 +183,7 @@ class OutputDiversity(Analysis):
                 half = NORMAL_99 * margin
             near_zero = fmean(vanishing(item) for item in group.items)
             rows.append(
-                [group.name, len(scores), fmean(scores), deviation, margin, half, near_zero]
+                [group.label, len(scores), fmean(scores), deviation, margin, half, near_zero]
             )
         return rows
 
@@ -204,7 +204,7 @@ class OutputDiversity(Analysis):
         ]
 
     def _figure(self, items: Sequence[Item]) -> "Figure":
-        groups = configurations(items)
+        groups = replicates(items)
         height = max(2.6, 1.4 + 0.34 * len(groups))
         figure, axes = panels(
             title="How diverse outputs are: the NWOT score of each student", size=(7.0, height)
@@ -231,7 +231,7 @@ class OutputDiversity(Analysis):
                 capsize=4, linestyle="", label="mean and 99 % interval",
             )  # fmt: skip
             figure.legend(loc="outside lower right", ncols=2)
-        axis.set_yticks(range(len(groups)), [group.name for group in groups])
+        axis.set_yticks(range(len(groups)), [group.label for group in groups])
         axis.set_ylim(len(groups) - 0.5, -0.5)
         axis.margins(x=0.08)
         axis.locator_params(axis="x", nbins=5)

@@ -1,17 +1,14 @@
 """What analyses of several runs share: runs that differ by their seed, their table and picture."""
 
-import json
-import re
 import textwrap
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kdtune.analysis.base import Item, Table
 from kdtune.analysis.figures import look
 from kdtune.analysis.reading import SplitName
+from kdtune.analysis.replicates import Replicates, mean_and_std, replicates
 from kdtune.contracts import Scalar
 from kdtune.palette import QUIET
 from kdtune.training.finetune import Spread
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 SAMPLES = "samples"
 """The array in which an analysis says how many images of each split it read, in their order."""
 
-SEED = re.compile(r"[ ,;:]*seed \d+$")
 NAME_WIDTH = 34
 ROW_INCHES = 0.42
 
@@ -48,64 +44,28 @@ class Column:
         return None if value is None else value * self.scale
 
 
-@dataclass(frozen=True, kw_only=True)
-class Repeats:
-    """Runs of one configuration that differ by their seed alone; often a single one.
-
-    Attributes:
-        name: Their label without the seed; of a single run its label.
-        items: At least one.
-    """
-
-    name: str
-    items: tuple[Item, ...]
-
-    def values(self, column: Column) -> list[float]:
-        """Of those runs that have the metric."""
-        return [value for item in self.items if (value := column.of(item)) is not None]
-
-    def spread(self, column: Column) -> Spread | None:
-        """Mean and sample standard deviation over the runs; None if none has the metric."""
-        values = self.values(column)
-        if not values:
-            return None
-        std = stdev(values) if len(values) > 1 else None
-        return Spread(mean=fmean(values), std=std, n=len(values))
+def values_of(group: Replicates, column: Column) -> list[float]:
+    """Of those runs that have the metric."""
+    return [value for item in group.items if (value := column.of(item)) is not None]
 
 
-def repeats(items: Sequence[Item]) -> list[Repeats]:
-    """The items by configuration, in the order of the first of each.
-
-    A seed that comes twice is the same run again and no repetition: it starts a group of its own.
-    """
-    times: Counter[str] = Counter()
-    groups: dict[tuple[str, int], list[Item]] = {}
-    for item in items:
-        flat = item.config.flat()
-        whole = json.dumps(flat, sort_keys=True)
-        others = json.dumps({k: v for k, v in flat.items() if k != "seed"}, sort_keys=True)
-        groups.setdefault((others, times[whole]), []).append(item)
-        times[whole] += 1
-    return [Repeats(name=_name(group), items=tuple(group)) for group in groups.values()]
-
-
-def _name(items: Sequence[Item]) -> str:
-    if len(items) == 1:
-        return items[0].label
-    bare = {SEED.sub("", item.label) for item in items}
-    if len(bare) == 1 and "" not in bare:
-        return bare.pop()
-    return f"{items[0].label} and {len(items) - 1} more"
+def spread_of(group: Replicates, column: Column) -> Spread | None:
+    """Mean and sample standard deviation over the runs; None if none has the metric."""
+    values = values_of(group, column)
+    if not values:
+        return None
+    mean, std = mean_and_std(values)
+    return Spread(mean=mean, std=std, n=len(values))
 
 
 def over_seeds(items: Sequence[Item], columns: Sequence[Column]) -> list[Table]:
     """One table of means and deviations, or none where no configuration was repeated."""
-    groups = [group for group in repeats(items) if len(group.items) > 1]
+    groups = [group for group in replicates(items) if len(group.items) > 1]
     rows: list[list[Scalar]] = []
     for group in groups:
-        row: list[Scalar] = [group.name, len(group.items)]
+        row: list[Scalar] = [group.label, len(group.items)]
         for column in columns:
-            spread = group.spread(column)
+            spread = spread_of(group, column)
             row += [None, None] if spread is None else [spread.mean, spread.std]
         rows.append(row)
     heads = [head for column in columns for head in (f"{column.head}, mean", f"{column.head}, std")]
@@ -149,21 +109,21 @@ def wrapped(name: str, width: int) -> str:
     return textwrap.fill(name.replace("seed ", "seed\u00a0"), width)
 
 
-def dots_height(groups: Sequence[Repeats]) -> float:
+def dots_height(groups: Sequence[Replicates]) -> float:
     """Inches that a panel of :func:`dots` needs to keep its rows apart."""
     return 1.5 + ROW_INCHES * len(groups)
 
 
-def dots(axis: "Axes", groups: Sequence[Repeats], columns: Sequence[Column]) -> None:
+def dots(axis: "Axes", groups: Sequence[Replicates], columns: Sequence[Column]) -> None:
     """A row for each configuration, in it a marker for each column, at its mean.
 
     Where seeds repeat, a bar reaches one standard deviation to either side and the runs are faint
     points. The columns are the legend's entries.
     """
     for place, column in enumerate(columns):
-        style: dict[str, Any] = look(place) | {"linestyle": "none"}
+        style = look(place) | {"linestyle": "none"}
         shift = 0.2 * (place - (len(columns) - 1) / 2)
-        spreads = [(row + shift, group.spread(column)) for row, group in enumerate(groups)]
+        spreads = [(row + shift, spread_of(group, column)) for row, group in enumerate(groups)]
         known = [(y, spread) for y, spread in spreads if spread is not None]
         axis.errorbar(
             [spread.mean for _, spread in known],
@@ -177,20 +137,20 @@ def dots(axis: "Axes", groups: Sequence[Repeats], columns: Sequence[Column]) -> 
             **style,
         )
         for row, group in enumerate(groups):
-            values = group.values(column)
+            values = values_of(group, column)
             if len(values) > 1:
                 faint = style | {"markersize": 3, "alpha": 0.45}
                 axis.plot(values, [row + shift] * len(values), zorder=2, **faint)
     for row in range(0, len(groups), 2):
         axis.axhspan(row - 0.5, row + 0.5, color=QUIET, alpha=0.08, linewidth=0)
-    axis.set_yticks(range(len(groups)), [wrapped(group.name, NAME_WIDTH) for group in groups])
+    axis.set_yticks(range(len(groups)), [wrapped(group.label, NAME_WIDTH) for group in groups])
     axis.set_ylim(len(groups) - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
     low, high = axis.get_xlim()
     axis.set_xlim(min(low, -0.03 * high), 1.03 * high)
 
 
-def dots_legend(figure: "Figure", axis: "Axes", groups: Sequence[Repeats]) -> None:
+def dots_legend(figure: "Figure", axis: "Axes", groups: Sequence[Replicates]) -> None:
     """Below the panels: the columns of :func:`dots`, and what bars are where there are any."""
     bars = "Bars: mean and standard deviation over seeds; faint: single runs."
     repeated = any(len(group.items) > 1 for group in groups)

@@ -5,7 +5,8 @@ from made_subjects import config
 
 from kdtune.analysis import Item, Measured
 from kdtune.analysis.figures import label, panels, style
-from kdtune.analysis.side_by_side import Column, dots, dots_height, named, over_seeds, repeats
+from kdtune.analysis.replicates import replicates
+from kdtune.analysis.side_by_side import Column, dots, dots_height, named, over_seeds, spread_of
 
 SHARE = Column(head="share (%)", metric="share/test", scale=100)
 
@@ -21,10 +22,10 @@ def test_runs_that_differ_by_their_seed_alone_are_one_group(tmp_path: Path) -> N
         _item("b, seed 1", tmp_path, 0.5, seed=1, alpha=0.5),
         _item("a, seed 22", tmp_path, 0.3, seed=22),
     ]
-    first, second = repeats(items)
-    assert (first.name, len(first.items)) == ("a", 2)
-    assert second.name == "b, seed 1"
-    spread = first.spread(SHARE)
+    first, second = replicates(items)
+    assert (first.label, len(first.items)) == ("a", 2)
+    assert second.label == "b, seed 1"
+    spread = spread_of(first, SHARE)
     assert spread is not None
     assert (spread.mean, spread.n) == (pytest.approx(20), 2)
     assert spread.std == pytest.approx(200**0.5)
@@ -32,13 +33,13 @@ def test_runs_that_differ_by_their_seed_alone_are_one_group(tmp_path: Path) -> N
 
 def test_the_same_run_twice_is_no_repetition(tmp_path: Path) -> None:
     items = [_item(name, tmp_path, 0.1) for name in ("a", "b")]
-    assert [group.name for group in repeats(items)] == ["a", "b"]
+    assert [group.label for group in replicates(items)] == ["a", "b"]
     assert over_seeds(items, [SHARE]) == []
 
 
 def test_labels_that_differ_by_more_than_the_seed_are_counted(tmp_path: Path) -> None:
     items = [_item(name, tmp_path, 0.1, seed=seed) for seed, name in enumerate("xyz")]
-    assert repeats(items)[0].name == "x and 2 more"
+    assert replicates(items)[0].label == "x and 2 more"
     assert named(list("abcd"), most=2) == "a, b and 2 more"
     assert named(["a", "b"], most=2) == "a, b"
 
@@ -56,7 +57,7 @@ def test_dots_show_means_bars_and_runs(tmp_path: Path) -> None:
         _item("a, seed 1", tmp_path, 0.3, seed=1),
         _item("b", tmp_path, 0.5, alpha=0.5),
     ]
-    groups = repeats(items)
+    groups = replicates(items)
     with style():
         _, axes = panels(title="Shares", size=(4, dots_height(groups)))
         dots(axes[0, 0], groups, [SHARE])

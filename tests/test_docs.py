@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kdtune.analysis import ANALYSES
 from kdtune.config import method_page
 from kdtune.config.keys import Chosen, routes
 from kdtune.objectives import OBJECTIVES
@@ -60,7 +61,14 @@ def test_the_page_that_was_written_is_not_stale() -> None:
     assert {name: text for name, text in kept.items() if written.get(name) != text} == {}
 
 
+def test_every_analysis_is_documented_in_its_own_words() -> None:
+    page = read("analyses.md")
+    for name in ANALYSES.names():
+        kind = ANALYSES.get(name)
+        assert f"| `{name}` | {kind.summary} | {kind.source} |" in page
+
+
 def test_links_between_the_pages_lead_somewhere() -> None:
-    for page in DOCS.glob("*.md"):
+    for page in DOCS.rglob("*.md"):
         for target in re.findall(r"\]\((?!https?:)([^)#]*)#?[^)]*\)", page.read_text()):
-            assert not target or (DOCS / target).exists(), (page.name, target)
+            assert not target or (page.parent / target).exists(), (page.name, target)

@@ -68,7 +68,7 @@ class DiffusionIndex(Analysis):
         dissimilar_share: Likewise, that are dissimilar.
     """
 
-    summary: ClassVar[str] = "whether a higher temperature moves classes towards similar classes"
+    summary: ClassVar[str] = "Whether a higher temperature moves classes towards similar classes"
     source: ClassVar[str] = "chandrasegaran2022 eq. 1, T3, TB.4, TG.1, TK.1"
     with_peers: ClassVar[bool] = True
 

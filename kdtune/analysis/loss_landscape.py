@@ -177,7 +177,7 @@ class LossLandscape(Analysis):
             then end in ``/epoch_10``. Empty for the student that was delivered.
     """
 
-    summary: ClassVar[str] = "training loss along two random directions around the weights"
+    summary: ClassVar[str] = "Training loss along two random directions around the weights"
     source: ClassVar[str] = "park2020 T7"
 
     span: Annotated[float, Field(gt=0)] = 1.0

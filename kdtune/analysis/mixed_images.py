@@ -150,7 +150,7 @@ class MixedImages(Analysis):
         examples: Images drawn in each of two rows.
     """
 
-    summary: ClassVar[str] = "what picking mixed images gains, and how often their labels mislead"
+    summary: ClassVar[str] = "What picking mixed images gains, and how often their labels mislead"
     source: ClassVar[str] = "wang2020 eq. 3, F4, F5, section 4.3"
     needs_teacher: ClassVar[bool] = True
 

@@ -127,7 +127,7 @@ class OutputDiversity(Analysis):
             the public code does, which mixes the images. No buffer changes either way.
     """
 
-    summary: ClassVar[str] = "how little the input gradients of images correlate (NWOT score)"
+    summary: ClassVar[str] = "How little the input gradients of images correlate (NWOT score)"
     source: ClassVar[str] = "park2020 T6"
 
     batch_size: Annotated[int, Field(ge=2)] = 128

@@ -148,7 +148,7 @@ class Projection(Analysis):
         seed: Of the draw of images.
     """
 
-    summary: ClassVar[str] = "three classes in the plane that their classifier rows span"
+    summary: ClassVar[str] = "Three classes in the plane that their classifier rows span"
     source: ClassVar[str] = "chandrasegaran2022 F1, FA.1 to FA.4"
 
     classes: str = "0,1,2"

@@ -123,7 +123,7 @@ class Transferability(Analysis):
         seed: Of the sample and of the starts.
     """
 
-    summary: ClassVar[str] = "share of adversarial images of one network that deceive another"
+    summary: ClassVar[str] = "Share of adversarial images of one network that deceive another"
     source: ClassVar[str] = "sarfraz2020 F1"
     with_peers: ClassVar[bool] = True
 

@@ -8,7 +8,7 @@ from kdtune.search.analysing import Analysed
 from kdtune.search.finished_runs import FinishedRun
 from kdtune.search.kept_measures import METRICS
 from kdtune.tracking import SinkReport, replay
-from kdtune.tracking.events import PARENT, Attached, Event, Measured
+from kdtune.tracking.events import PARENT, Attached, Ended, Event, Measured, Started
 from kdtune.tracking.journal import FOLDER, Journal, read_contents
 
 
@@ -60,15 +60,27 @@ def _log(
         journal.put(event)
     journal.close()
     keys = {PARENT, *(run.record.key for run in runs)}
-    # With what the runs logged before, as MLflow may lack it; their files are left to a sync.
-    before = [e for e in contents.events if e.key in keys and not isinstance(e, Attached)]
     return replay(
-        [*before, *events],
+        [e for e in (*contents.events, *events) if e.key in keys and _told_here(e, files.path)],
         tracking_uri=uri,
         experiment=contents.header.experiment,
         search_id=contents.header.search_id,
         base=search,
     )
+
+
+def _told_here(event: Event, folder: str) -> bool:
+    """Whether MLflow is told of it now: analyses, and beginnings and ends for a run it lacks.
+
+    All else that a server may lack is left to a sync.
+    """
+    match event:
+        case Measured():
+            return all(name.startswith(METRICS) for name in event.metrics)
+        case Attached():
+            return event.path == folder
+        case _:
+            return isinstance(event, Started | Ended)
 
 
 def _new_metrics(analysed: Analysed, run: FinishedRun) -> dict[str, float]:

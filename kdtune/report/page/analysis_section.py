@@ -34,7 +34,7 @@ def _about(finding: Finding) -> str:
     runs = "1 run" if len(finding.runs) == 1 else f"{len(finding.runs)} runs"
     options = ", ".join(f"{key} {shown(value)}" for key, value in finding.options.items())
     settings = f" Options: {options}." if options else ""
-    return f"{finding.summary} From {finding.source}; {runs}.{settings}"
+    return f"{finding.summary}. From {finding.source}; {runs}.{settings}"
 
 
 def _listing(table: FoundTable) -> Listing:

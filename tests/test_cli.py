@@ -27,6 +27,7 @@ VERBS = {
     "ui": ("--storage", "--port"),
     "sync": ("--tracking-uri", "Examples"),
     "compare": ("--by", "--paper", "Examples"),
+    "analyze": ("--set", "--only", "--on-ray", "Examples", "Exit codes"),
     "effects": ("--only", "Examples"),
     "report": ("--out", "Examples"),
     "reproduce": ("--cells", "--dry-run", "Examples"),

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kdtune.report.front_plot import FRONT_COLOUR, OTHER_COLOUR, front_figure, save_front
+from kdtune.palette import COLOURS, QUIET
+from kdtune.report.front_plot import front_figure, save_front
 from kdtune.report.goals import goal_of
 from kdtune.report.leaderboard import Row
 
@@ -44,11 +45,11 @@ def test_a_panel_shows_the_front_apart_with_numbers_and_units() -> None:
     assert axes.get_xscale() == "log"
     (line,) = axes.lines
     assert line.get_xydata().tolist() == [[100.0, 70.0], [2000.0, 90.0]]
-    assert (line.get_color(), line.get_marker(), line.get_linestyle()) == (FRONT_COLOUR, "D", ":")
+    assert (line.get_color(), line.get_marker(), line.get_linestyle()) == (COLOURS[0], "D", ":")
     assert [note.get_text() for note in axes.texts] == ["3", "7"]
     (dots,) = axes.collections
     assert dots.get_offsets().tolist() == [[1500.0, 60.0]]
-    assert FRONT_COLOUR != OTHER_COLOUR
+    assert COLOURS[0] != QUIET
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "other trials",
         "Pareto front",

@@ -54,7 +54,7 @@ def finished_runs(asked: Sequence[str], *, storage: Path, tracking_uri: str) -> 
     for name in asked:
         for run in _named(name, storage, tracking_uri):
             found.setdefault(run.student, run)
-    return _labelled(list(found.values()))
+    return labelled(list(found.values()))
 
 
 def _named(asked: str, storage: Path, tracking_uri: str) -> list[FinishedRun]:
@@ -129,7 +129,7 @@ def _config(record: RunRecord) -> TrialConfig:
         ) from None
 
 
-def _labelled(runs: list[FinishedRun]) -> list[FinishedRun]:
+def labelled(runs: list[FinishedRun]) -> list[FinishedRun]:
     """``runs`` with labels that tell them apart, by settings where the runs are cells of a table.
 
     A search names its runs by rank; the number of a cell says nothing to a reader.
@@ -147,9 +147,19 @@ def _labelled(runs: list[FinishedRun]) -> list[FinishedRun]:
 
 
 def _differing(configs: Sequence[FlatConfig]) -> list[str]:
-    """What tells configurations apart besides method and seed, the six axes first."""
+    """The fewest settings besides the method that tell configurations apart, axes before others."""
     axes = [key for key in AXES if len({repr(config.get(key)) for config in configs}) > 1]
-    return [*axes, *(key for key in others(configs) if key != "method")]
+    keys = [*axes, *(key for key in others(configs) if key != "method")]
+
+    def told_apart(keys: Sequence[str]) -> int:
+        return len({repr([config.get(key) for key in ("method", *keys)]) for config in configs})
+
+    most = told_apart(keys)
+    for key in reversed(keys):
+        rest = [each for each in keys if each != key]
+        if told_apart(rest) == most:
+            keys = rest
+    return keys
 
 
 def _distinct(runs: list[FinishedRun]) -> Iterator[FinishedRun]:

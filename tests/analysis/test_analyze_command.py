@@ -20,7 +20,7 @@ from kdtune.analysis.figures import label, look, panels
 from kdtune.cli import app
 from kdtune.report.finding import FoundTable, read_findings
 from kdtune.search.analysing import Task
-from kdtune.search.finished_runs import finished_runs
+from kdtune.search.finished_runs import finished_runs, labelled
 from kdtune.search.subjects import load_subject
 from kdtune.tracking import default_tracking_uri, read_journal, read_runs
 
@@ -281,3 +281,13 @@ def test_a_ray_cluster_measures_the_same(made: Path, tmp_path: Path) -> None:
         ((finding, _),) = read_findings(storage / "night")
         found.append(finding.numbers)
     assert found[0] == found[1]
+
+
+def test_cells_of_a_table_are_called_by_what_tells_them_apart(made: Path, tmp_path: Path) -> None:
+    runs = finished_runs(["night"], storage=made, tracking_uri="")
+    as_cells = [
+        replace(run, record=replace(run.record, tags={**run.record.tags, "kind": "reproduction"}))
+        for run in runs
+    ]
+    labels = [run.label for run in labelled(as_cells)]
+    assert labels == ["kd T=1, seed 0", "kd T=4, seed 0", "scratch, seed 0"]

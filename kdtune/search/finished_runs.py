@@ -57,6 +57,28 @@ def finished_runs(asked: Sequence[str], *, storage: Path, tracking_uri: str) -> 
     return labelled(list(found.values()))
 
 
+def labelled(runs: list[FinishedRun]) -> list[FinishedRun]:
+    """``runs`` with labels that tell them apart, by settings where the runs are cells of a table.
+
+    A search names its runs by rank; the number of a cell says nothing to a reader.
+    """
+    flat = [run.config.flat() for run in runs]
+    keys = ["method", *_differing(flat)]
+    several = len({run.search for run in runs}) > 1
+    made = []
+    for run, config in zip(runs, flat, strict=True):
+        name = run.label
+        if run.record.kind == "reproduction":
+            name = f"{describe(config, keys)}, seed {run.config.seed}"
+        made.append(replace(run, label=f"{run.search.name}: {name}" if several else name))
+    return list(_distinct(made))
+
+
+def settings_of(run: FinishedRun) -> dict[str, str]:
+    """All settings of a run as MLflow shows them, defaults too: what runs are chosen by."""
+    return dict(canonical_params(run.config.flat()))
+
+
 def _named(asked: str, storage: Path, tracking_uri: str) -> list[FinishedRun]:
     for place in (Path(asked), storage / asked):
         if (place / CARD).is_file():
@@ -129,23 +151,6 @@ def _config(record: RunRecord) -> TrialConfig:
         ) from None
 
 
-def labelled(runs: list[FinishedRun]) -> list[FinishedRun]:
-    """``runs`` with labels that tell them apart, by settings where the runs are cells of a table.
-
-    A search names its runs by rank; the number of a cell says nothing to a reader.
-    """
-    flat = [run.config.flat() for run in runs]
-    keys = ["method", *_differing(flat)]
-    several = len({run.search for run in runs}) > 1
-    made = []
-    for run, config in zip(runs, flat, strict=True):
-        name = run.label
-        if run.record.kind == "reproduction":
-            name = f"{describe(config, keys)}, seed {run.config.seed}"
-        made.append(replace(run, label=f"{run.search.name}: {name}" if several else name))
-    return list(_distinct(made))
-
-
 def _differing(configs: Sequence[FlatConfig]) -> list[str]:
     """The fewest settings besides the method that tell configurations apart, axes before others."""
     axes = [key for key in AXES if len({repr(config.get(key)) for config in configs}) > 1]
@@ -168,8 +173,3 @@ def _distinct(runs: list[FinishedRun]) -> Iterator[FinishedRun]:
         seen[run.label] = seen.get(run.label, 0) + 1
         again = seen[run.label]
         yield run if again == 1 else replace(run, label=f"{run.label} ({again})")
-
-
-def settings_of(run: FinishedRun) -> dict[str, str]:
-    """All settings of a run as MLflow shows them, defaults too: what runs are chosen by."""
-    return dict(canonical_params(run.config.flat()))

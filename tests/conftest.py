@@ -7,6 +7,8 @@ import pytest
 import torch
 
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # read when Ray is imported
+# Otherwise trials wait for the tests of the other processes: Ray runs its workers at nice 15.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray spells it so
 torch.set_num_threads(1)  # as in a trial: more threads than cores make small networks slower
 
 

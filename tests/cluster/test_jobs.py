@@ -116,6 +116,7 @@ def test_a_command_runs_on_the_cluster_and_its_output_comes_back(head: Head) -> 
     assert "quickstart" in done.stdout
 
 
+@pytest.mark.drill
 def test_a_job_is_left_found_again_and_ended_in_order(head: Head) -> None:
     other = head.folder / "other" / "kdtune"
     other.mkdir(parents=True)

@@ -283,6 +283,7 @@ def test_a_trial_that_fails_does_not_end_the_search(searched: Result, storage: P
     assert "FileNotFoundError" in failed.data.tags["error"]
 
 
+@pytest.mark.drill
 def test_a_search_without_its_teacher_says_why(searched: Result, storage: Path) -> None:
     words = ("--trials", "2", "--epochs", "1", "--set", "teacher.lr=1e30", *SMALL)
     result = search(storage, *named("untaught"), *words)
@@ -349,6 +350,7 @@ def test_sigterm_keeps_what_is_done(
     assert all(trial.state.is_finished() for trial in sampler.study.trials)
 
 
+@pytest.mark.drill
 def test_ctrl_c_keeps_what_is_done(searched: Result, storage: Path) -> None:
     command = [sys.executable, "-u", "-c", "from kdtune.cli import main; main()", "search"]
     words = ["--storage", str(storage), *named("interrupted"), *LONG]

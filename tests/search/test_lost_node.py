@@ -15,10 +15,11 @@ from accounting import account
 from searching import read
 
 from kdtune.search.log import read_log
+from kdtune.teachers.inventory import keys
 from kdtune.teachers.store import TeacherStore
 from kdtune.tracking import default_tracking_uri
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.drill]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_the_results_are_those_of_the_search_that_lost_no_node(storage: Path) ->
 
 
 def test_a_teacher_whose_node_was_killed_is_in_the_store_once(storage: Path) -> None:
-    stored = [TeacherStore(storage / name / "teachers").keys() for name in ("calm", "disturbed")]
+    stored = [keys(TeacherStore(storage / name / "teachers")) for name in ("calm", "disturbed")]
     assert stored[0] == stored[1]
     assert len(stored[1]) == 1
     (teacher,) = read_log(storage / "disturbed" / "disturbed").of("Teachers")

@@ -15,7 +15,7 @@ from kdtune.cli import MLFLOW_ENVIRONMENT, app
 from kdtune.tracking import read_events
 from kdtune.tracking.events import Measured
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.drill]
 
 WATCHED_S = 200.0
 

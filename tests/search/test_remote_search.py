@@ -13,7 +13,7 @@ from searching import SMALL
 from kdtune.search.log import History, read_log
 from kdtune.storage import Location, fetch
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.drill]
 NAME = "one"
 SIZE = ("--trials", "2", "--epochs", "2", "--finalists", "1", "--finalist-seeds", "1")
 

@@ -164,6 +164,7 @@ class TestOnDigits:
         assert result.exit_code == 2
         assert "results called 'again'" in one_line(result.output)
 
+    @pytest.mark.drill
     def test_a_stopped_one_keeps_what_is_done(
         self, again: Result, storage: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -182,6 +183,7 @@ class TestOnDigits:
         assert 2 <= outcomes.count("finished") < 15
         assert rows(storage / "cut", "comparison")
 
+    @pytest.mark.drill
     def test_runs_of_a_teacher_that_failed_are_left_out(self, storage: Path) -> None:
         words = ("--cells", "label_noise=0,method=scratch,method=kd", "--seeds", "1")
         named = ("--name", "lost", "--experiment", "lost", "--set", "teacher.lr=1e30")

@@ -184,6 +184,7 @@ def _is_refused_meanwhile(folder: Path, pid: int) -> None:
     assert f"there is a search called '{folder.name}'" in one_line(refused.output)
 
 
+@pytest.mark.drill
 def test_a_search_that_is_stopped_while_ray_starts_ends_at_once_and_goes_on(
     undisturbed: Path, storage: Path, tmp_path: Path, no_ray: None
 ) -> None:
@@ -336,6 +337,7 @@ def test_a_search_that_died_with_its_last_word_has_nothing_more_to_train(
     assert_everything_happened_once(undisturbed)
 
 
+@pytest.mark.drill
 def test_a_log_that_lost_its_end_to_the_journal_doubles_nothing(
     undisturbed: Path, storage: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_server_that_comes_back_gets_what_it_missed(
     assert_the_same(tmp_path, server.uri)
 
 
+@pytest.mark.drill
 def test_a_server_killed_in_the_middle_of_writing_loses_nothing(
     sink: MLflowSink, server: MLflowServer, tmp_path: Path
 ) -> None:

@@ -212,7 +212,7 @@ class KillOnce(tune.Callback):
                 file.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [False, True])
+@pytest.mark.parametrize("damage", [pytest.param(False, marks=pytest.mark.drill), True])
 def test_a_killed_trial_continues_from_its_last_sound_checkpoint_bit_for_bit(
     base: dict[str, Any], tmp_path: Path, damage: bool
 ) -> None:

@@ -4,8 +4,7 @@ Three pairs of networks, batches of 64 colour images of 32x32 pixels, one thread
 take turns, an epoch each, round after round, so that a busy machine hurts them alike; a first round
 warms up and is not counted. Every arm trains on the same images with the same first weights,
 hyperparameters and teacher. What is timed is the training part of an epoch, from bytes to the
-optimiser's step; validation is not. The plain loop has a process of its own, as kdtune changes how
-its process keeps memory.
+optimiser's step; validation is not. Every arm has a process of its own, as a trial of a search has.
 
 - ``plain``: `plain_loop.py` with images loaded in the process that trains, so on one core.
 - ``plain, 1 worker``: the same with a loader process beside it, so on two cores, of which the
@@ -14,6 +13,8 @@ its process keeps memory.
 - ``first``: kdtune, the first trial of a search: asks the teacher and keeps what it says.
 - ``shared``: kdtune, every later trial of the search: reads what the teacher said (steady state).
 - ``first, bf16`` and ``shared, bf16``: the same two with ``train.precision=bf16``.
+- ``student alone`` and ``student alone, bf16``: the floor of all that: the student's forward and
+  backward pass and its optimiser on one batch, over and over.
 
 The ratios are to ``plain``, round by round, and their median: a search has a trial on every core.
 The teacher alone is measured on one batch, over and over: what ``plain`` pays in every step.
@@ -33,6 +34,7 @@ from typing import Any
 
 import arms
 import torch
+import torch.nn.functional as F
 from machine import (
     Report,
     add_common_options,
@@ -43,15 +45,26 @@ from machine import (
     show,
     synchronise,
 )
-from material import BATCH, PAIRS, dataset_name, lesson, noise, plain_run, publish
+from material import (
+    BATCH,
+    CLASSES,
+    PAIRS,
+    dataset_name,
+    lesson,
+    noise,
+    plain_run,
+    plain_settings,
+    publish,
+)
+from plain_loop import new_optimizer
 
-from kdtune.config import parse
+from kdtune.config import parse, without_teacher
 from kdtune.contracts import FlatConfig
 from kdtune.models import run
 from kdtune.training.precision import Precision, in_precision
 from kdtune.training.trial import Trial
 
-PLAIN, WORKER, FIRST = "plain", "plain, 1 worker", "first"
+PLAIN, WORKER, FIRST, ALONE = "plain", "plain, 1 worker", "first", "student alone"
 TEACHER_STEPS = 4
 CONTEXT = multiprocessing.get_context("spawn")
 Speeds = dict[str, list[float]]
@@ -116,6 +129,25 @@ def kdtune_arm(flat: FlatConfig) -> Callable[[], float]:
     return lambda: trial.next_epoch()["images_per_s"]
 
 
+def student_alone(flat: FlatConfig, device: str) -> Callable[[], float]:
+    """As many steps as an epoch has, of the student of a trial of kdtune -> images a second."""
+    config = parse(without_teacher(flat))
+    trial = Trial(config)
+    student = trial.student.train()
+    optimizer = new_optimizer(student, plain_settings(parse(flat)))
+    images, labels = noise(BATCH, device), torch.arange(BATCH, device=device) % CLASSES
+    steps = len(trial.dataset.train) // BATCH
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with in_precision(config.train.precision, trial.device):
+            logits = run(student, images, ()).logits
+        F.cross_entropy(logits.float(), labels).backward()
+        optimizer.step()
+
+    return lambda: _speed(step, steps, device)
+
+
 def arms_of(
     flat: dict[str, Any], key: str, device: str, can: Sequence[str]
 ) -> dict[str, Callable[[], float]]:
@@ -127,12 +159,13 @@ def arms_of(
     found: dict[str, Callable[[], float]] = {PLAIN: Elsewhere(plain_arm, flat, key, 0, device)}
     if (os.cpu_count() or 1) > 1:
         found[WORKER] = Elsewhere(plain_arm, flat, key, 1, device)
-    found[arms.LIVE] = kdtune_arm({**flat, **arms.ARMS[arms.LIVE]})
+    found[arms.LIVE] = Elsewhere(kdtune_arm, {**flat, **arms.ARMS[arms.LIVE]})
     for arm in can:
         if arm != arms.LIVE:
             own = {**flat, **arms.ARMS[arm]}
-            found[arm.replace(arms.SHARED, FIRST)] = kdtune_arm(own)
-            found[arm] = kdtune_arm({**own, "temperature": 2.0})
+            found[arm.replace(arms.SHARED, FIRST)] = Elsewhere(kdtune_arm, own)
+            found[arm] = Elsewhere(kdtune_arm, {**own, "temperature": 2.0})
+            found[arm.replace(arms.SHARED, ALONE)] = Elsewhere(student_alone, own, device)
     return found
 
 
@@ -176,24 +209,29 @@ def kdtune_teacher(flat: FlatConfig, precision: Precision, device: str) -> Calla
     return lambda: _inference_speed(run_once, device)
 
 
+@torch.no_grad()
 def _inference_speed(run_once: Callable[[], Any], device: str) -> float:
+    return _speed(run_once, TEACHER_STEPS, device)
+
+
+def _speed(run_once: Callable[[], Any], times: int, device: str) -> float:
+    """Images a second of ``times`` batches."""
     synchronise(device)
     start = time.perf_counter()
-    with torch.no_grad():
-        for _ in range(TEACHER_STEPS):
-            run_once()
+    for _ in range(times):
+        run_once()
     synchronise(device)
-    return TEACHER_STEPS * BATCH / (time.perf_counter() - start)
+    return times * BATCH / (time.perf_counter() - start)
 
 
 def teacher_alone(flat: FlatConfig, key: str, device: str, rounds: int) -> Speeds:
     """Images a second of the teacher's inference in each mode, on a batch, round by round."""
     ways: dict[str, Callable[[], float]] = {
         "plain": Elsewhere(eager_teacher, flat, key, device),
-        "kdtune, fp32": kdtune_teacher(flat, "fp32", device),
+        "kdtune, fp32": Elsewhere(kdtune_teacher, flat, "fp32", device),
     }
     if has_native_bf16(device):
-        ways["kdtune, bf16"] = kdtune_teacher(flat, "bf16", device)
+        ways["kdtune, bf16"] = Elsewhere(kdtune_teacher, flat, "bf16", device)
     return measured(ways, rounds)
 
 

@@ -192,7 +192,7 @@ def _measured(
     drawn: dict[str, list[float]] = {axis: [] for axis in axes}
     wins = dict.fromkeys(axes, 0)
     for resample in range(RESAMPLES):
-        rows = generator.integers(n, size=n)
+        rows = _resampled(values, generator)
         again = _shares(measure, columns, values, rows, seed=resample)
         copies = {COPY + axis: _dealt(column, generator) for axis, column in columns.items()}
         beside = _shares(measure, {**columns, **copies}, values, every, seed=resample)
@@ -216,6 +216,14 @@ def _measured(
         for axis in axes
     ]
     return sorted(shares, key=lambda each: -each.share)
+
+
+def _resampled(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """As many trials, drawn with replacement; anew where all have the same result."""
+    while True:
+        rows = generator.integers(len(values), size=len(values))
+        if np.ptp(values[rows]):
+            return rows
 
 
 def _dealt(column: _Column, generator: np.random.Generator) -> _Column:

@@ -83,6 +83,16 @@ def test_equal_results_have_no_numbers() -> None:
     assert found.refused == "all trials have the same result"
 
 
+def test_one_result_that_differs_is_enough() -> None:
+    """Many resamples miss it, and have no differences to explain."""
+    results = iter([0.2, *[0.1] * 19])
+    (found,) = importance(search(_drawn(20, lambda own, rng: next(results))))
+    assert not found.refused
+    for measure in MEASURES:
+        shares = [axis.share for axis in found.axes if axis.measure == measure]
+        assert sum(shares) == pytest.approx(1)
+
+
 def test_where_few_finished_all_that_came_far_enough_are_compared_there() -> None:
     (found,) = importance(search(_drawn(45, _by_policy, lengths=(1, 2, 3))))
     assert (found.epoch, found.n) == (2, 30)

@@ -36,10 +36,10 @@ def pgd(
 
     Returns:
         ``(B, C, H, W)`` without gradient, within ``epsilon`` of ``images`` and in 0..1 after every
-        step, and from the start on.
+        step. A start may lie outside of 0..1 until the first one, as in Zhang et al.'s TRADES.
     """
     low, high = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
-    found = images.detach() if start is None else (images + start).clamp(low, high).detach()
+    found = (images if start is None else images + start).detach()
     for _ in range(steps):
         found.requires_grad_()
         loss = functional.cross_entropy(logits_of(found), labels, reduction="sum")

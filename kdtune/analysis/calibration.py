@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -92,10 +93,10 @@ def binned(confidence: Tensor, right: Tensor, bins: int) -> Bins:
         raise ValueError(
             f"confidences must be in [0, 1], got {confidence.min():g} to {confidence.max():g}"
         )
+    # Quotients of whole numbers in the confidences' own type: one of 0.3 is on the edge 3 / 10.
+    edges = (torch.arange(1, bins, dtype=torch.float64) / bins).to(confidence.dtype)
+    place = torch.bucketize(confidence, edges).numpy()
     sure = confidence.double().numpy()
-    # Quotients of whole numbers, so that a confidence of 0.3 is on the edge that reads 3 / 10.
-    edges = np.arange(1, bins) / bins
-    place = np.searchsorted(edges, sure, side="left")
     count = np.bincount(place, minlength=bins)
     summed, hits = (
         np.bincount(place, weights=weights, minlength=bins)
@@ -260,7 +261,7 @@ class Calibration(Analysis):
         if taught:
             tables.append(_table("teacher", taught, notes))
         return Presented(
-            tables=[*tables, *over_seeds(items, _columns(""))],
+            tables=[*tables, *over_seeds(items, _columns(""), notes)],
             figures={"calibration": _figure(items), **reliability_figures(items)},
         )
 

@@ -28,7 +28,14 @@ from kdtune.analysis.confusion import (
     most_confused,
 )
 from kdtune.analysis.reading import answers
-from kdtune.analysis.replicates import Replicates, replicates, seed_rows, seeds_of
+from kdtune.analysis.replicates import (
+    Replicates,
+    percent_spread,
+    replicates,
+    seed_rows,
+    spread_columns,
+    spread_explained,
+)
 from kdtune.contracts import Scalar
 
 SPLITS = ("val", "train")
@@ -193,19 +200,30 @@ def _runs(
 
 def _classes(groups: Sequence[Replicates], names: Sequence[str], shown: Sequence[int]) -> Table:
     """As printed in the paper: a row for each class, and their mean."""
-    columns: list[list[Scalar]] = []
-    for group in groups:
-        for split in SPLITS:
-            accuracy = np.diagonal(mean_shares(group.items, split))[list(shown)]
-            columns.append([_percent(value) for value in [*accuracy, np.nanmean(accuracy)]])
+    columns = [
+        column
+        for group in groups
+        for split in SPLITS
+        for column in _accuracy_columns(group, split, shown)
+    ]
     heads = [*(names[label] for label in shown), "mean"]
-    items = [item for group in groups for item in group.items]
     return Table(
         title="Top-1 accuracy of each class (%)",
-        columns=["class", *(f"{group.label}, {split}" for group in groups for split in SPLITS)],
-        rows=[[head, *cells] for head, *cells in zip(heads, *columns, strict=True)],
-        notes=[f"Means over the seeds of a configuration; {seeds_of(items)}."],
+        columns=["class", *(head for head, _ in columns)],
+        rows=[
+            [head, *cells]
+            for head, *cells in zip(heads, *(cells for _, cells in columns), strict=True)
+        ],
+        notes=[spread_explained(groups)],
     )
+
+
+def _accuracy_columns(
+    group: Replicates, split: str, shown: Sequence[int]
+) -> list[tuple[str, list[float | None]]]:
+    each = [class_accuracy(held_counts(item, split))[list(shown)] for item in group.items]
+    whole = [[*accuracy, np.nanmean(accuracy)] for accuracy in each]
+    return spread_columns(f"{group.label}, {split}", whole)
 
 
 def _pairs(
@@ -214,17 +232,25 @@ def _pairs(
     pairs: Sequence[tuple[int, int]],
     said: str,
 ) -> Table:
+    heads = [f"{names[first]} / {names[second]}" for first, second in pairs]
+    repeated = any(len(group.items) > 1 for group in groups)
+    if repeated:
+        heads = [head for pair in heads for head in (f"{pair}, mean", f"{pair}, std")]
     rows: list[list[Scalar]] = []
     for group in groups:
-        shares = mean_shares(group.items, "val")
-        rows.append([group.label, *(_percent(group_confusion(shares, pair)) for pair in pairs)])
+        each = [confusion_shares(held_counts(item, "val")) for item in group.items]
+        row: list[Scalar] = [group.label, len(each)]
+        for pair in pairs:
+            mean, std = percent_spread([group_confusion(shares, pair) for shares in each])
+            row += [mean, std] if repeated else [mean]
+        rows.append(row)
     return Table(
         title="Images of two classes that are taken for the other one, on validation (%)",
-        columns=["run", *(f"{names[first]} / {names[second]}" for first, second in pairs)],
+        columns=["run", "n", *heads],
         rows=rows,
         notes=[
-            f"Mean of both directions and over the seeds of a configuration, {said}, ordered by "
-            "the mean over all runs."
+            f"Mean of both directions, {said}, ordered by the mean over all runs.",
+            spread_explained(groups),
         ],
     )
 

@@ -31,6 +31,9 @@ from kdtune.analysis.class_sets import (
 )
 from kdtune.analysis.diffusion_pages import KINDS, SPLITS, Change, charts, pairs, tables
 from kdtune.analysis.reading import Answers, answers, split_of
+from kdtune.config import TrialConfig
+from kdtune.contracts import FlatConfig
+from kdtune.views import AUGMENTS
 
 
 @ANALYSES.register("diffusion_index")
@@ -47,7 +50,7 @@ class DiffusionIndex(Analysis):
 
     Similar and dissimilar classes are those of the hierarchy, if there is one; else the nearest and
     the farthest by centroid on the validation split of an independent network: of the runs that are
-    analysed together and learned from unsmoothed labels without a teacher, the one of lowest seed.
+    analysed together and learned from plain labels without a teacher, the one of lowest seed.
     Where there are both, ``class_set_agreement_similar`` and ``class_set_agreement_dissimilar`` are
     the shares, in [0, 1], of the hierarchy's sets that the other sets contain.
 
@@ -222,7 +225,9 @@ class DiffusionIndex(Analysis):
 
 
 def independent(subjects: Sequence[Subject], names: Sequence[str]) -> Subject | None:
-    """Of the runs on these classes that had no teacher nor smoothed labels, the lowest seed's.
+    """Of the runs on these classes that learned from plain labels alone, the lowest seed's.
+
+    Without a teacher, smoothed, mixed or wrong labels, not pruned, and with validation held out.
 
     Args:
         subjects: In any order, which does not matter.
@@ -232,11 +237,23 @@ def independent(subjects: Sequence[Subject], names: Sequence[str]) -> Subject | 
         subject
         for subject in subjects
         if subject.teacher is None
-        and subject.config.method == "scratch"
-        and subject.config.flat().get("method.label_smoothing") == 0
+        and _learned_from_plain_labels(subject.config)
         and tuple(subject.dataset.class_names) == tuple(names)
     ]
     return min(plain, key=lambda subject: (subject.config.seed, subject.label), default=None)
+
+
+def _learned_from_plain_labels(config: TrialConfig) -> bool:
+    held = config.flat()
+    wanted: FlatConfig = {
+        "method": "scratch",
+        "method.label_smoothing": 0,
+        "data.label_noise": 0,
+        "prune_ratio": 0,
+        "train.on": "train",
+    }
+    plain = all(held.get(key) == value for key, value in wanted.items())
+    return plain and not AUGMENTS.get(config.augment).mixes
 
 
 def _require_apart(distances: Numbers, targets: Sequence[int], where: str) -> None:

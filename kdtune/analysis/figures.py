@@ -1,11 +1,13 @@
 """How the figures of analyses look: one style, legible in print and to the colour-blind."""
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdtune.palette import COLOURS, QUIET
+from kdtune.replacing import replace_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,8 +94,10 @@ def save(figures: "Mapping[str, Figure]", folder: Path) -> list[Path]:
     files = []
     with style():
         for name, figure in figures.items():
-            png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-            figure.savefig(png, dpi=150)
-            figure.savefig(svg, metadata={"Date": None})
-            files += [png, svg]
+            png, svg = io.BytesIO(), io.BytesIO()
+            figure.savefig(png, format="png", dpi=150)
+            figure.savefig(svg, format="svg", metadata={"Date": None})
+            for drawn, kind in ((png, "png"), (svg, "svg")):
+                files.append(folder / f"{name}.{kind}")
+                replace_file(files[-1], drawn.getvalue())
     return files

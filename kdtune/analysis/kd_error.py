@@ -170,7 +170,7 @@ class KDError(Analysis):
                 _as_table_2(items, self.chosen, notes),
                 self._as_table_3(items, notes),
                 self._split_by_split(items, notes),
-                *over_seeds(items, [*_errors(self.chosen), *_losses(self.chosen)]),
+                *over_seeds(items, [*_errors(self.chosen), *_losses(self.chosen)], notes),
             ],
             figures={"kd_error": _figure(items, self.chosen)},
         )

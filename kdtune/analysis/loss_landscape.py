@@ -22,6 +22,7 @@ from kdtune.config.sections import snapshot_epochs
 from kdtune.contracts import Batch
 from kdtune.palette import SEQUENTIAL
 from kdtune.seeds import generator
+from kdtune.training.plan import phases
 from kdtune.training.teacher import EVAL_BATCH
 from kdtune.views import plain_batches
 
@@ -235,9 +236,10 @@ class LossLandscape(Analysis):
     def _networks(self, subject: Subject) -> list[nn.Module]:
         if not self.epochs:
             return [subject.student]
-        # The last one first: an epoch that the run did not have is told before any training.
-        late_first = [subject.at_epoch(epoch) for epoch in reversed(snapshot_epochs(self.epochs))]
-        return late_first[::-1]
+        epochs, last = snapshot_epochs(self.epochs), phases(subject.config)[-1].stop
+        if epochs[-1] > last:  # Told before any training.
+            raise ValueError(f"epochs must be in [1, {last}] for this run, got {epochs[-1]}")
+        return [subject.at_epoch(epoch) for epoch in epochs]  # Rising: of one training.
 
     def _around(
         self, network: nn.Module, batches: Sequence[Batch]

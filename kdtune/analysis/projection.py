@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -82,11 +82,7 @@ class Plane:
 
 
 def fit_plane(points: Tensor, centroids: Tensor) -> Plane:
-    """The plane of the two largest principal components of points and centroids together.
-
-    Principal axes have no sign, and where variances are alike not even a direction. So that
-    pictures compare, the plane is turned until the first class's centroid is straight above the
-    mean of the three, and mirrored if the second's is then not on the left.
+    """The two largest principal components of points and centroids together; axes have no sign.
 
     Args:
         points: ``(n, 3)``.
@@ -94,15 +90,27 @@ def fit_plane(points: Tensor, centroids: Tensor) -> Plane:
     """
     both = torch.cat([points, centroids])
     centre = both.mean(dim=0)
-    principal = torch.linalg.svd(both - centre, full_matrices=False).Vh[:2].T
-    flat = (centroids - centroids.mean(dim=0)) @ principal
+    return Plane(centre, torch.linalg.svd(both - centre, full_matrices=False).Vh[:2].T)
+
+
+def upright(plane: Plane, centroids: Tensor) -> Plane:
+    """The plane turned until the first centroid is straight above the mean of the three.
+
+    Principal axes have no sign, and where variances are alike not even a direction; this way
+    pictures compare. Mirrored if the second centroid is then not on the left.
+
+    Args:
+        plane: Any.
+        centroids: ``(3, 3)``, one for each class in rows.
+    """
+    flat = (centroids - centroids.mean(dim=0)) @ plane.axes
     up = functional.normalize(flat[0], dim=0)
     if not up.any():
         up = up.new_tensor([0.0, 1.0])
     right = torch.stack([up[1], -up[0]])
     if flat[1] @ right > 0:
         right = -right
-    return Plane(centre, principal @ torch.stack([right, up], dim=1))
+    return Plane(plane.centre, plane.axes @ torch.stack([right, up], dim=1))
 
 
 def spread(points: Tensor, labels: Tensor, classes: int = 3) -> float:
@@ -133,7 +141,7 @@ class Projection(Analysis):
     What the classifier reads, in eval mode and of plain images, with a 1 behind it, along the
     orthonormal basis of the three templates; then to two dimensions by the principal components of
     the training points and centroids, which the validation points reuse. The images are the same
-    for all runs on the same splits, and :func:`fit_plane` says how the picture is turned.
+    for all runs on the same splits, and :func:`upright` says how the picture is turned.
 
     The numbers are of the picture: ``spread``, the root mean square distance of points to their
     class's centroid, and ``centroid_distance``, the mean of the three, both in the unit of the
@@ -157,10 +165,15 @@ class Projection(Analysis):
     val_points: Annotated[int, Field(ge=2)] = 50
     seed: Annotated[int, Field(ge=0)] = 0
 
+    @field_validator("classes")
+    @classmethod
+    def _three(cls, text: str) -> str:
+        if len(text.split(",")) != 3:
+            raise ValueError("must be three, separated by commas")
+        return text
+
     def measure(self, subject: Subject, peers: Sequence[Subject] = ()) -> Measured:
         chosen = class_indices(self.classes, subject.dataset.class_names)
-        if len(chosen) != 3:
-            raise ValueError(f"classes must be three, got {len(chosen)}: '{self.classes}'")
         model = self._model(subject)
         layer = classifier(model)
         basis = template_basis(layer.weight, layer.bias, chosen).cpu()
@@ -170,7 +183,8 @@ class Projection(Analysis):
             said = answers(model, subject, images, features=True)
             points[split] = in_basis(said.features, basis)
             labels[split] = (said.labels[:, None] == torch.tensor(chosen)).int().argmax(dim=1)
-        plane = fit_plane(points["train"], class_centroids(points["train"], labels["train"], 3))
+        centres = class_centroids(points["train"], labels["train"], 3)
+        plane = upright(fit_plane(points["train"], centres), centres)
         numbers: dict[str, float] = {}
         arrays = {"class_names": np.array([subject.dataset.class_names[c] for c in chosen])}
         for split in SPLITS:

@@ -1,5 +1,6 @@
 """Subjects that differ by their seed alone, and what to call those that differ otherwise."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,39 @@ def told_apart(flats: Sequence[FlatConfig]) -> list[str]:
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation, which one value alone has none of."""
     return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def percent_spread(shares: Sequence[float]) -> tuple[float | None, float | None]:
+    """Mean and sample standard deviation in percent; None where not every run has the share."""
+    if not all(map(math.isfinite, shares)):
+        return None, None
+    return mean_and_std([100 * float(share) for share in shares])
+
+
+def spread_columns(
+    head: str, runs: Sequence[Sequence[float]]
+) -> list[tuple[str, list[float | None]]]:
+    """Heads and cells of shares in percent: the mean over runs, and of several their deviation.
+
+    Args:
+        head: Of the column.
+        runs: A row of shares for each run of a configuration.
+    """
+    spreads = [percent_spread(shares) for shares in zip(*runs, strict=True)]
+    means = [mean for mean, _ in spreads]
+    if len(runs) == 1:
+        return [(head, means)]
+    return [(f"{head}, mean", means), (f"{head}, std", [std for _, std in spreads])]
+
+
+def spread_explained(groups: Sequence[Replicates]) -> str:
+    """A note for a table of such columns: what they are, n and the seeds."""
+    counts = "; ".join(f"n = {len(group.items)} of {group.label}" for group in groups)
+    seeds = seeds_of([item for group in groups for item in group.items]).capitalize()
+    return (
+        "Mean and, of several, sample standard deviation over the n runs of a configuration, which "
+        f"differ by their seed: {counts}. {seeds}."
+    )
 
 
 def seed_rows(

@@ -9,7 +9,14 @@ from kdtune.analysis import robustness_figures
 from kdtune.analysis.base import ANALYSES, Analysis, Item, Measured, Presented, Subject, Table
 from kdtune.analysis.confusion import Counts, Shares, class_accuracy, confusion_counts
 from kdtune.analysis.reading import answers
-from kdtune.analysis.replicates import replicates, seed_rows, seeds_of
+from kdtune.analysis.replicates import (
+    Replicates,
+    replicates,
+    seed_rows,
+    seeds_of,
+    spread_columns,
+    spread_explained,
+)
 from kdtune.contracts import Scalar
 
 if TYPE_CHECKING:
@@ -203,12 +210,12 @@ def _runs(items: Sequence[Item]) -> Table:
 def _classes(items: Sequence[Item]) -> Table:
     """The rarest class first."""
     arrays, groups = items[0].measured.arrays, replicates(items)
-    columns = [100 * robustness_figures.mean_accuracy(group.items) for group in groups]
+    columns = [column for group in groups for column in _accuracy_columns(group)]
     rows: list[list[Scalar]] = [
         [
             arrays["names"][label].item(),
             int(arrays["images"][label]),
-            *(None if np.isnan(column[label]) else float(column[label]) for column in columns),
+            *(cells[label] for _, cells in columns),
         ]
         for label in np.argsort(arrays["images"], kind="stable")
     ]
@@ -216,13 +223,18 @@ def _classes(items: Sequence[Item]) -> Table:
     said = "" if gamma is None else f", gamma {gamma:g}"
     return Table(
         title=f"Test accuracy of each class by its training images{said} (%)",
-        columns=["class", "training images", *(group.label for group in groups)],
+        columns=["class", "training images", *(head for head, _ in columns)],
         rows=rows,
         notes=[
-            f"{int(arrays['test_images'])} test images; means over the seeds of a configuration; "
-            f"{seeds_of(items)}."
+            f"{int(arrays['test_images'])} test images.",
+            spread_explained(groups),
         ],
     )
+
+
+def _accuracy_columns(group: Replicates) -> list[tuple[str, list[float | None]]]:
+    each = [item.measured.arrays["class_accuracy"].tolist() for item in group.items]
+    return spread_columns(group.label, each)
 
 
 def _or(values: Sequence[int]) -> str:

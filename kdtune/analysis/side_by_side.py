@@ -58,8 +58,16 @@ def spread_of(group: Replicates, column: Column) -> Spread | None:
     return Spread(mean=mean, std=std, n=len(values))
 
 
-def over_seeds(items: Sequence[Item], columns: Sequence[Column]) -> list[Table]:
-    """One table of means and deviations, or none where no configuration was repeated."""
+def over_seeds(
+    items: Sequence[Item], columns: Sequence[Column], notes: Sequence[str]
+) -> list[Table]:
+    """One table of means and deviations, or none where no configuration was repeated.
+
+    Args:
+        items: In any order.
+        columns: What is averaged.
+        notes: Under the table, besides what it says of itself.
+    """
     groups = [group for group in replicates(items) if len(group.items) > 1]
     rows: list[list[Scalar]] = []
     for group in groups:
@@ -73,7 +81,10 @@ def over_seeds(items: Sequence[Item], columns: Sequence[Column]) -> list[Table]:
         title="Mean and sample standard deviation over seeds",
         columns=["Configuration", "n", *heads],
         rows=rows,
-        notes=["The runs of a row differ by their seed alone; n of them, deviation with n - 1."],
+        notes=[
+            "The runs of a row differ by their seed alone; n of them, deviation with n - 1.",
+            *notes,
+        ],
     )
     return [table] if rows else []
 

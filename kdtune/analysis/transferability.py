@@ -27,6 +27,7 @@ from kdtune.analysis.base import (
     Subject,
     Table,
 )
+from kdtune.analysis.replicates import seeds_of
 from kdtune.config import TrialConfig, teacher_trial
 from kdtune.contracts import Scalar
 from kdtune.data import ImageSplit
@@ -166,9 +167,12 @@ class Transferability(Analysis):
             label: _finite({"from_others": of}) for label, of in zip(labels, others, strict=True)
         }
         names = [*labels, *teachers]
-        notes = self._notes(items, teachers)
+        setting = self._setting(items)
         return Presented(
-            tables=[_matrix_table(matrix, labels, list(teachers), notes), _summary(items, others)],
+            tables=[
+                _matrix_table(matrix, labels, teachers, setting),
+                _summary(items, others, setting),
+            ],
             figures={"transferability": _heat_map(matrix, names, len(items))},
             numbers={label: found for label, found in numbers.items() if found},
         )
@@ -206,21 +210,17 @@ class Transferability(Analysis):
             start=start,
         )
 
-    def _notes(self, items: Sequence[Item], teachers: Mapping[str, Sequence[str]]) -> list[str]:
+    def _setting(self, items: Sequence[Item]) -> list[str]:
+        """Notes on how all rates were measured, of which networks."""
         start = "a random start in the ball" if self.random_start else "a start at the image"
         counted = [int(n) for item in items for n in item.measured.arrays["counted"]]
         return [
-            "Rows are targets, columns sources; the diagonal is the white-box attack. Means are "
-            "over the students, the diagonal included.",
             f"Sample: {int(items[0].measured.arrays['samples'])} images of the test split, seed "
-            f"{self.seed}; of these each cell counts those that both networks get right, "
+            f"{self.seed}; of these each rate counts those that both networks get right, "
             f"{min(counted)} to {max(counted)} where a student is the source.",
             f"Attack: {self.steps} steps of {self.step_size:g} along the sign of the gradient, "
             f"within {self.epsilon:g} of each pixel (pixels in 0..1), from {start}; eval mode.",
-            *(
-                f"{name[0].upper()}{name[1:]} taught {', '.join(taught)}."
-                for name, taught in teachers.items()
-            ),
+            f"Students: n = {len(items)}, each a single run; {seeds_of(items)}.",
         ]
 
 
@@ -324,7 +324,10 @@ def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
 
 
 def _matrix_table(
-    matrix: Matrix, students: Sequence[str], teachers: Sequence[str], notes: Sequence[str]
+    matrix: Matrix,
+    students: Sequence[str],
+    teachers: Mapping[str, Sequence[str]],
+    setting: Sequence[str],
 ) -> Table:
     count = len(students)
     among = matrix[:, :count]
@@ -340,11 +343,19 @@ def _matrix_table(
         title="Adversarial images of the source (columns) that deceive the target (rows), in %",
         columns=["target", *students, "mean", *teachers],
         rows=[*rows[:count], mean_row, *rows[count:]],
-        notes=notes,
+        notes=[
+            "Rows are targets, columns sources; the diagonal is the white-box attack. Means are "
+            "over the students, the diagonal included.",
+            *setting,
+            *(
+                f"{name[0].upper()}{name[1:]} taught {', '.join(taught)}."
+                for name, taught in teachers.items()
+            ),
+        ],
     )
 
 
-def _summary(items: Sequence[Item], from_others: Sequence[float]) -> Table:
+def _summary(items: Sequence[Item], from_others: Sequence[float], setting: Sequence[str]) -> Table:
     names = ("white_box", "to_others", "to_teacher", "from_teacher")
     return Table(
         title="How far each student's adversarial images reach and what deceives it, in %",
@@ -365,7 +376,10 @@ def _summary(items: Sequence[Item], from_others: Sequence[float]) -> Table:
             ]
             for item, of in zip(items, from_others, strict=True)
         ],
-        notes=["Means over the other students; the last column is a number of samples."],
+        notes=[
+            "Means over the other students; the last column is a number of samples.",
+            *setting,
+        ],
     )
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kdtune.cli.app import MACHINE, app, bad_input, table
-from kdtune.cli.options import RESULTS, Storage, TrackingUri
+from kdtune.cli.app import EXIT_BAD_INPUT, MACHINE, PLACES, app, bad_input, table
+from kdtune.cli.options import RESULTS, Storage
 
 if TYPE_CHECKING:
     from kdtune.analysis import Analysis
@@ -47,12 +47,13 @@ analysis/ANALYSIS/NUMBER, and all of it to the next report.
 
   kdtune analyze transferability,calibration "night/finalist-*-seed-1" --set epsilon=0.016
 
-  kdtune analyze diffusion_index night other-night --only temperature=1 --only temperature=3
+  kdtune analyze diffusion_index night --set hierarchy=cifar100 --only temperature=1 \
+--only temperature=3
 
   kdtune analyze all night --on-ray here
 
 [bold]Exit codes[/bold]: 0 analysed; 1 MLflow lacks something of it, see 'kdtune sync'; 2 bad \
-input.
+input, an analysis that was named could not be made, or none could of 'all'.
 """
 
 
@@ -86,7 +87,10 @@ def analyze(
         ),
     ] = None,
     storage: Storage = RESULTS,
-    tracking_uri: TrackingUri = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="Of MLflow; by default where each search logs.", rich_help_panel=PLACES),
+    ] = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MACHINE)
     ] = "auto",
@@ -109,6 +113,7 @@ def analyze(
         if not runs:
             _explain(asked)
             return
+        from kdtune.search.analysis_log import addresses
         from kdtune.search.finished_runs import finished_runs
         from kdtune.tracking import resolve_tracking_uri
         from kdtune.training.device import resolve_device
@@ -119,11 +124,16 @@ def analyze(
         place = storage.absolute()
         uri = resolve_tracking_uri(tracking_uri, None, place)
         found = _with(finished_runs(runs, storage=place, tracking_uri=uri), only or [])
-        complete = True
+        logged = {run.search: uri for run in found} if tracking_uri else addresses(found)
+        made, complete = 0, True
         with _workers(on_ray) as workers:
             for analysis in asked:
                 done = _analysed(analysis, found, place, where, workers, alone=len(asked) == 1)
-                complete &= done is None or _logged(done, uri)
+                if done is not None:
+                    made += 1
+                    complete &= _logged(done, logged)
+    if made < (1 if names == ALL else len(asked)):
+        raise typer.Exit(EXIT_BAD_INPUT)
     if not complete:
         raise typer.Exit(EXIT_INCOMPLETE)
 
@@ -189,7 +199,10 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     for text, (key, equals, _) in zip(texts, pairs, strict=True):
         if not (key.strip() and equals):
             raise ValueError(f"{option} takes KEY=VALUE, got '{text}'")
-    return {key.strip(): value.strip() for key, _, value in pairs}
+    found = {key.strip(): value.strip() for key, _, value in pairs}
+    if len(found) < len(pairs):
+        raise ValueError(f"{option} takes each key once, got {', '.join(texts)}")
+    return found
 
 
 def _with(runs: "list[FinishedRun]", only: Sequence[str]) -> "list[FinishedRun]":
@@ -338,11 +351,11 @@ def _show_table(found: "FoundTable", console: Console) -> None:
     console.print()
 
 
-def _logged(done: "Analysed", uri: str) -> bool:
+def _logged(done: "Analysed", tracking_uris: Mapping[Path, str]) -> bool:
     """Write to journal and MLflow; whether MLflow has all of it."""
     from kdtune.search.analysis_log import log_analysis
 
-    reports = log_analysis(done, tracking_uri=uri)
+    reports = log_analysis(done, tracking_uris=tracking_uris)
     for report in reports:
         if not report.complete:
             Console().print(str(report), markup=False, style="yellow")

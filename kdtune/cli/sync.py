@@ -1,6 +1,5 @@
 """Journals to MLflow."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,11 +89,12 @@ def _sync(folder: Path, tracking_uri: str | None, console: Console) -> bool:
     """Bring MLflow to the journal of one search, and say what that took; whether all went well."""
     from kdtune.tracking import replay
     from kdtune.tracking.journal import read_contents
+    from kdtune.tracking.location import logged_to
 
     name = folder.name
     try:
         contents = read_contents(folder)
-        uri = tracking_uri or _address(contents.header.tracking_uri, folder)
+        uri = tracking_uri or logged_to(contents.header.tracking_uri, folder)
     except (ValueError, OSError) as error:
         _say(console, f"{name}: {error}", style="red")
         return False
@@ -112,26 +112,6 @@ def _sync(folder: Path, tracking_uri: str | None, console: Console) -> bool:
         )
     _tell(console, name, report, contents.damage)
     return not (report.lost or contents.damage)
-
-
-def _address(uri: str, folder: Path) -> str:
-    """Where a search logs, with user and password if the environment knows them.
-
-    Raises:
-        ValueError: If that is a database of another machine.
-    """
-    from kdtune.tracking.location import sqlite_file, without_credentials
-
-    environment = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if without_credentials(environment) == uri:
-        return environment
-    file = sqlite_file(uri)
-    if file and not file.parent.is_dir():
-        raise ValueError(
-            f"its database was '{file}', and there is no such folder here; give --tracking-uri, "
-            f"such as sqlite:///{folder.parent / file.name}"
-        )
-    return uri.replace("://***@", "://")
 
 
 def _tell(console: Console, name: str, report: "SinkReport", damage: list[str]) -> None:

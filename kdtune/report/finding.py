@@ -33,18 +33,17 @@ class FoundTable(Settings):
 
         A column ``H, std`` joins the one before it, ``H`` or ``H, mean``: ``81.06 ± 1.97``.
         """
-        joined = {place for place, head in enumerate(self.columns) if place and head.endswith(STD)}
-        kept = [place for place in range(len(self.columns)) if place not in joined]
+        kept = self.sources()
         heads = [
             f"{self.columns[place].removesuffix(MEAN)} ± std"
-            if place + 1 in joined
+            if self._is_std(place + 1)
             else self.columns[place]
             for place in kept
         ]
         rows = [
             [
                 _with_spread(row[place], row[place + 1])
-                if place + 1 in joined
+                if self._is_std(place + 1)
                 else settings.shown(row[place])
                 for place in kept
             ]
@@ -52,12 +51,19 @@ class FoundTable(Settings):
         ]
         return heads, rows
 
+    def sources(self) -> list[int]:
+        """Of each shown column its place in ``columns``, of a joined one that of the mean."""
+        return [place for place in range(len(self.columns)) if not self._is_std(place)]
+
     def csv(self) -> str:
         """Heads and rows, numbers in full."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([self.columns, *self.rows])
         return text.getvalue()
+
+    def _is_std(self, place: int) -> bool:
+        return 0 < place < len(self.columns) and self.columns[place].endswith(STD)
 
 
 class Finding(Settings):

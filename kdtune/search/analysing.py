@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from kdtune.analysis.figures import save, style
 from kdtune.report.finding import FOLDER, Finding, FoundTable
 from kdtune.search.finished_runs import FinishedRun
 from kdtune.search.kept_measures import KeptMeasures, content_key, name_of
-from kdtune.search.subjects import load_subject
+from kdtune.search.subjects import load_subject, prepared
 from kdtune.tracking import versions
 
 Told = Callable[[int, int], None]
@@ -49,18 +49,47 @@ class Task:
     device: str
 
     def work(self) -> Measured:
-        """Measure; an error says which run it is of."""
+        """Measure, with the same bits in every process; an error says which run it is of."""
         try:
-            peers = [subject_of(peer, self.device) for peer in self.peers]
-            return self.analysis.measure(subject_of(self.run, self.device), peers)
+            with prepared(torch.device(self.device), THREADS):
+                subject, *peers = self._subjects()
+                return self.analysis.measure(subject, peers)
         except ValueError as error:
             raise ValueError(f"{self.run.label}: {error}") from None
 
+    def _subjects(self) -> list[Subject]:
+        """That of the run, then those of its peers."""
+        wanted = [
+            _Wanted(student=run.student, label=run.label, device=self.device, run=run)
+            for run in (self.run, *self.peers)
+        ]
+        # In one order, whichever of them is measured: so that each task finds them loaded.
+        found = _loaded(tuple(sorted(wanted, key=lambda each: each.student)))
+        return [found[each] for each in wanted]
 
-@lru_cache(maxsize=64)
-def subject_of(run: FinishedRun, device: str) -> Subject:
-    """The run, loaded once in a process."""
-    return load_subject(run, torch.device(device))
+
+THREADS = 1
+"""Of a measure, wherever it is made: sums depend on it.
+
+As in a trial: that is all that a task has on Ray, and more gain little on small networks. Who has
+cores to spare measures several runs at once, with the same bits: ``--on-ray here``.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """A run to be loaded: equal to itself in another task of the process, unpickled there."""
+
+    student: Path
+    label: str
+    device: str
+    run: FinishedRun = field(compare=False)
+
+
+@lru_cache(maxsize=1)
+def _loaded(wanted: tuple[_Wanted, ...]) -> dict[_Wanted, Subject]:
+    """Subjects, kept for the next task: with peers, all tasks of an analysis take the same."""
+    return {each: load_subject(each.run, torch.device(each.device)) for each in wanted}
 
 
 Workers = Callable[[Sequence[Task]], Iterator[tuple[int, Measured]]]
@@ -69,8 +98,11 @@ Workers = Callable[[Sequence[Task]], Iterator[tuple[int, Measured]]]
 
 def one_by_one(tasks: Sequence[Task]) -> Iterator[tuple[int, Measured]]:
     """In this process."""
-    for place, task in enumerate(tasks):
-        yield place, task.work()
+    try:
+        for place, task in enumerate(tasks):
+            yield place, task.work()
+    finally:
+        _loaded.cache_clear()
 
 
 def applies(analysis: Analysis, run: FinishedRun) -> bool:

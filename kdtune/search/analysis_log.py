@@ -1,18 +1,31 @@
 """An analysis in the journals of the searches that its runs are of, and in MLflow."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kdtune.search.analysing import Analysed
 from kdtune.search.finished_runs import FinishedRun
 from kdtune.search.kept_measures import METRICS
 from kdtune.tracking import SinkReport, replay
-from kdtune.tracking.events import PARENT, Attached, Ended, Event, Measured, Started
+from kdtune.tracking.events import PARENT, Attached, Ended, Event, Measured, Started, Tagged
 from kdtune.tracking.journal import FOLDER, Journal, read_contents
+from kdtune.tracking.location import logged_to
 
 
-def log_analysis(analysed: Analysed, *, tracking_uri: str) -> list[SinkReport]:
+def addresses(runs: Sequence[FinishedRun]) -> dict[Path, str]:
+    """Where each search of the runs logs, by the folder of its results.
+
+    Raises:
+        ValueError: If that is a database of another machine.
+    """
+    searches = dict.fromkeys(run.search for run in runs)
+    return {
+        search: logged_to(read_contents(search).header.tracking_uri, search) for search in searches
+    }
+
+
+def log_analysis(analysed: Analysed, *, tracking_uris: Mapping[Path, str]) -> list[SinkReport]:
     """Numbers as metrics of each run; tables and figures with the run, or their search's own.
 
     They are with the search's own run where several runs were analysed together, so that a
@@ -20,7 +33,7 @@ def log_analysis(analysed: Analysed, *, tracking_uri: str) -> list[SinkReport]:
 
     Args:
         analysed: What came of it.
-        tracking_uri: Of MLflow.
+        tracking_uris: Of MLflow, for each search by the folder of its results.
 
     Returns:
         What was written to MLflow, for each search.
@@ -32,7 +45,7 @@ def log_analysis(analysed: Analysed, *, tracking_uri: str) -> list[SinkReport]:
     for folder in analysed.folders:
         search = folder.parents[2]
         runs = [run for run in analysed.runs if run.search == search]
-        reports.append(_log(analysed, runs, folder, search, tracking_uri))
+        reports.append(_log(analysed, runs, folder, search, tracking_uris[search]))
     return reports
 
 
@@ -70,7 +83,7 @@ def _log(
 
 
 def _told_here(event: Event, folder: str) -> bool:
-    """Whether MLflow is told of it now: analyses, and beginnings and ends for a run it lacks.
+    """Whether MLflow is told of it now: analyses, and what a run is and was for one it lacks.
 
     All else that a server may lack is left to a sync.
     """
@@ -80,7 +93,7 @@ def _told_here(event: Event, folder: str) -> bool:
         case Attached():
             return event.path == folder
         case _:
-            return isinstance(event, Started | Ended)
+            return isinstance(event, Started | Ended | Tagged)
 
 
 def _new_metrics(analysed: Analysed, run: FinishedRun) -> dict[str, float]:

@@ -16,10 +16,10 @@ from kdtune.replacing import replace_file
 from kdtune.search.finished_runs import FinishedRun
 from kdtune.students.artefact import WEIGHTS
 from kdtune.training.data import load_trial_data
-from kdtune.training.teacher import split_digest
+from kdtune.training.teacher import STORED, split_digest
 
 FOLDER = "analysis-cache"
-FORMAT = 1
+FORMAT = 2
 METRICS = "analysis/"
 """What the names of all metrics begin with that analyses log."""
 
@@ -60,11 +60,20 @@ def _identity(run: FinishedRun) -> dict[str, object]:
     settings = {k: v for k, v in run.config.flat().items() if k not in OF_THE_MACHINE}
     return {
         "student": hashlib.sha256(weights).hexdigest(),
+        "teacher": _teacher_file(run),
         "settings": settings,
         "data": data.fingerprint,
         "split": split_digest(data),
         "history": {name: len(run.record.history[name]) for name in _of_training(run)},
     }
+
+
+def _teacher_file(run: FinishedRun) -> str:
+    """The sum of a teacher's own file, which its name does not tell; empty for one of the store."""
+    teacher = run.config.teacher
+    if teacher is None or not teacher.weights or teacher.weights.startswith(STORED):
+        return ""
+    return hashlib.sha256(Path(teacher.weights).read_bytes()).hexdigest()
 
 
 def _of_training(run: FinishedRun) -> list[str]:

@@ -1,6 +1,9 @@
 """Finished runs, loaded as analyses look at them."""
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -11,8 +14,9 @@ from kdtune.search.finished_runs import FinishedRun
 from kdtune.students import load_student
 from kdtune.teachers.store import TeacherStore, key_of
 from kdtune.training.data import load_trial_data
-from kdtune.training.device import resolve_device
+from kdtune.training.device import prepare, resolve_device
 from kdtune.training.layout import arranged
+from kdtune.training.plan import phases
 from kdtune.training.teacher import identity_of, obtain_teacher, stored_teacher
 from kdtune.training.trial import Trial
 
@@ -41,24 +45,52 @@ def load_subject(run: FinishedRun, device: torch.device) -> Subject:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@contextmanager
+def prepared(device: torch.device, threads: int) -> Iterator[None]:
+    """Inside, this process computes as :func:`prepare` says; afterwards as before."""
+    cudnn = torch.backends.cudnn
+    before = torch.get_num_threads()
+    deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
+    try:
+        prepare(device, threads)
+        yield
+    finally:
+        torch.set_num_threads(before)
+        cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
+
+
+@dataclass(kw_only=True)
 class TrainedAgain:
-    """See ``Subject.at_epoch``: a trial is a function of its configuration, epoch by epoch."""
+    """See ``Subject.at_epoch``: a trial is a function of its configuration, epoch by epoch.
+
+    Epochs that are asked for in rising order are taken from one training, which waits in between.
+    """
 
     config: TrialConfig
     device: torch.device
+    _waiting: Trial | None = field(default=None, init=False, repr=False)
 
     def __call__(self, epoch: int) -> nn.Module:
-        threads = torch.get_num_threads()
-        try:
-            trial = Trial(self.config)
+        self._require(epoch, phases(self.config)[-1].stop)
+        settings = self.config.train
+        with prepared(resolve_device(settings.device), settings.threads):
+            trial = self._before(epoch)
             while trial.epoch < epoch and not trial.finished:
                 trial.next_epoch()
-        finally:
-            torch.set_num_threads(threads)
-        if trial.epoch != epoch or epoch < 0:
-            raise ValueError(f"epochs must be in [0, {trial.epoch}] for this run, got {epoch}")
-        return _frozen(arranged(trial.student, self.device))
+        self._require(epoch, trial.epoch)  # It may have diverged.
+        if not trial.finished:
+            self._waiting = trial
+        return _frozen(arranged(copy.deepcopy(trial.student), self.device))
+
+    def _before(self, epoch: int) -> Trial:
+        """The trial that waits, unless it is past ``epoch``; none waits any more."""
+        trial, self._waiting = self._waiting, None  # One that fails cannot be used again.
+        return trial if trial and trial.epoch <= epoch else Trial(self.config)
+
+    @staticmethod
+    def _require(epoch: int, last: int) -> None:
+        if not 0 <= epoch <= last:
+            raise ValueError(f"epochs must be in [0, {last}] for this run, got {epoch}")
 
 
 def _teacher(config: TrialConfig, device: torch.device) -> nn.Module | None:

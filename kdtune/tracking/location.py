@@ -1,5 +1,6 @@
 """Where the tracking data lie: the SQLite file of a storage folder, or a server."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,28 @@ def checked_uri(uri: str) -> str:
             f"sqlite:////FOLDER/mlflow.db, got '{without_credentials(uri)}'"
         )
     return uri
+
+
+def logged_to(uri: str, folder: Path) -> str:
+    """Where a search logs, with user and password if the environment knows them.
+
+    Args:
+        uri: As the header of its journal has it.
+        folder: Of its results.
+
+    Raises:
+        ValueError: If that is a database of another machine.
+    """
+    environment = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if without_credentials(environment) == uri:
+        return environment
+    file = sqlite_file(uri)
+    if file and not file.parent.is_dir():
+        raise ValueError(
+            f"its database was '{file}', and there is no such folder here; give --tracking-uri, "
+            f"such as {_SQLITE}{folder.parent / file.name}"
+        )
+    return uri.replace("://***@", "://")
 
 
 def sqlite_file(uri: str) -> Path | None:

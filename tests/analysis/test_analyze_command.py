@@ -21,8 +21,12 @@ from kdtune.cli import app
 from kdtune.report.finding import FoundTable, read_findings
 from kdtune.search.analysing import Task
 from kdtune.search.finished_runs import finished_runs, labelled
+from kdtune.search.kept_measures import content_key
 from kdtune.search.subjects import load_subject
 from kdtune.tracking import default_tracking_uri, read_journal, read_runs
+from kdtune.tracking.events import Tagged
+from kdtune.tracking.journal import FOLDER as JOURNAL
+from kdtune.tracking.journal import Journal, read_contents
 
 
 class Sizes(Analysis):
@@ -291,3 +295,50 @@ def test_cells_of_a_table_are_called_by_what_tells_them_apart(made: Path, tmp_pa
     ]
     labels = [run.label for run in labelled(as_cells)]
     assert labels == ["kd T=1, seed 0", "kd T=4, seed 0", "scratch, seed 0"]
+
+
+def test_mlflow_is_where_the_search_logs_unless_told(
+    storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    own, elsewhere = tmp_path / "own", tmp_path / "elsewhere"
+    finished_search(own, "day", [config(own / "teachers", role="finalist", train__epochs=1)])
+    words = ["analyze", "sizes", str(own / "day"), "--storage", str(elsewhere)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "analysis/sizes/rank" in metrics(own)["finalist 1, seed 0"]
+    assert not (elsewhere / "mlflow.db").exists()
+
+
+def test_tags_of_later_stay(storage: Path) -> None:
+    search, uri = storage / "night", default_tracking_uri(storage)
+    journal = Journal(search / JOURNAL, read_contents(search).header)
+    journal.put(Tagged(key="t1", tags={"search": "renamed"}, time_ms=1))
+    journal.close()
+    run(storage, "sizes", "night")
+    found = next(each for each in read_runs(uri) if each.name == "finalist 1, seed 0")
+    assert MlflowClient(uri).get_run(found.run_id).data.tags["search"] == "renamed"
+
+
+def test_of_several_analyses_one_that_cannot_be_made_is_told_at_the_end(storage: Path) -> None:
+    told = run(storage, "of_teachers,sizes", "night/finalist-3-*", code=2)
+    assert "of_teachers: left out" in told
+    assert "analysis/sizes/rank" in metrics(storage)["finalist 3, seed 0"]
+
+
+def test_an_option_is_given_once(storage: Path) -> None:
+    told = run(storage, "sizes", "night", "--set", "scale=1", "--set", "scale=2", code=2)
+    assert "each key once" in told
+
+
+def test_another_file_of_a_teacher_is_another_question(storage: Path, tmp_path: Path) -> None:
+    (run,) = finished_runs(["night/finalist-1-*"], storage=storage, tracking_uri="")
+    assert run.config.teacher is not None
+    file = tmp_path / "teacher.safetensors"
+    teacher = run.config.teacher.model_copy(update={"weights": str(file)})
+    own = replace(run, config=run.config.model_copy(update={"teacher": teacher}))
+    keys = []
+    for content in (b"one", b"two", b"one"):
+        file.write_bytes(content)
+        keys.append(content_key(OfTeachers(), own, [], "cpu"))
+    assert keys[0] == keys[2] != keys[1]

@@ -72,11 +72,12 @@ def test_an_edge_belongs_to_the_bin_below_it_and_zero_to_the_first() -> None:
     counts = binned(edges, torch.ones(16, dtype=torch.bool), 15).count
     assert counts.tolist() == [2] + [1] * 14
     # 3 * 0.1 is above 0.3: only the quotient 3 / 10 is the edge that one reads.
-    tenths = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], dtype=torch.float64)
-    above = torch.nextafter(tenths, torch.ones(9, dtype=torch.float64))
     right = torch.ones(9, dtype=torch.bool)
-    assert binned(tenths, right, 10).count.tolist() == [1] * 9 + [0]
-    assert binned(above, right, 10).count.tolist() == [0] + [1] * 9
+    for kind in (torch.float64, torch.float32):
+        tenths = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], dtype=kind)
+        above = torch.nextafter(tenths, torch.ones(9, dtype=kind))
+        assert binned(tenths, right, 10).count.tolist() == [1] * 9 + [0]
+        assert binned(above, right, 10).count.tolist() == [0] + [1] * 9
 
 
 def test_empty_bins_count_for_nothing() -> None:

@@ -138,7 +138,8 @@ def test_a_class_taken_for_another_counts_for_that_pair(tmp_path: Path) -> None:
     runs, classes, pairs = shown.tables
     assert runs.rows[0][:3] == ["takes 4 for 9", 0, "4"]
     assert [row[1] for row in classes.rows] == pytest.approx([100.0] * 4 + [0] + [100] * 5 + [90])
-    assert (pairs.columns[1], pairs.rows[0][1]) == ("4 / 9", pytest.approx(50))
+    assert pairs.columns == ["run", "n", "4 / 9"]
+    assert pairs.rows == [["takes 4 for 9", 1, pytest.approx(50)]]
     assert not shown.numbers
 
 
@@ -153,7 +154,7 @@ def test_among_several_runs_similar_classes_are_the_same_for_all(
     for subject, own, row in zip(subjects, measured, pairs.rows, strict=True):
         shared = shown.numbers[subject.label]["shared_similar_confusion/val"]
         assert row[0] == subject.label
-        assert 100 * shared == pytest.approx(sum(row[1:]) / 2)
+        assert 100 * shared == pytest.approx(sum(row[2:]) / 2)
         # A run's own most confused pairs are confused most.
         assert own.numbers["similar_confusion/val"] >= shared - 1e-12
     with style():
@@ -247,6 +248,56 @@ def test_the_mean_over_seeds_is_what_is_drawn_and_listed(tmp_path: Path) -> None
     dots = shown.figures["class_accuracy"].axes[0].collections
     assert len(dots) == 1
     assert dots[0].get_offsets()[:, 0].tolist() == pytest.approx(expected.tolist())
+
+
+def _three_runs(folder: Path) -> list[Item]:
+    """Two of one configuration, and one of another."""
+    return [
+        _invented("run, seed 1", folder, "abc", seed=1),
+        _invented("run, seed 22", folder, "abc", seed=22),
+        _invented("other", folder, "abc", alpha=0.5),
+    ]
+
+
+def test_accuracies_of_several_seeds_are_shown_with_their_deviation(tmp_path: Path) -> None:
+    runs = _three_runs(tmp_path)
+    with style():
+        classes = ClasswiseAccuracy().present(runs).tables[1]
+    assert classes.columns[1:5] == [
+        *("run, val, mean", "run, val, std"),
+        *("run, train, mean", "run, train, std"),
+    ]
+    assert classes.columns[5:] == ["other, val", "other, train"]
+    each = 100 * np.array([class_accuracy(run.measured.arrays["val"]) for run in runs[:2]])
+    each = np.column_stack([each, each.mean(axis=1)])
+    assert [row[1] for row in classes.rows] == pytest.approx(each.mean(axis=0).tolist())
+    assert [row[2] for row in classes.rows] == pytest.approx(each.std(axis=0, ddof=1).tolist())
+    assert "n = 2 of run; n = 1 of other. Seeds 0, 1, 22." in classes.notes[0]
+
+
+def test_confusions_of_several_seeds_are_shown_with_their_deviation(tmp_path: Path) -> None:
+    runs = _three_runs(tmp_path)
+    with style():
+        pairs = ClasswiseAccuracy(pairs=1, similar="a,b").present(runs).tables[2]
+    assert pairs.columns == ["run", "n", "a / b, mean", "a / b, std"]
+    shares = [confusion_shares(run.measured.arrays["val"]) for run in runs]
+    each = [100 * group_confusion(own, (0, 1)) for own in shares]
+    deviation = abs(each[0] - each[1]) / math.sqrt(2)
+    assert deviation > 0
+    assert pairs.rows == [
+        ["run", 2, pytest.approx((each[0] + each[1]) / 2), pytest.approx(deviation)],
+        ["other", 1, pytest.approx(each[2]), None],
+    ]
+    assert pairs.notes[-1].endswith("n = 2 of run; n = 1 of other. Seeds 0, 1, 22.")
+
+
+def test_a_class_that_one_of_the_seeds_has_no_images_of_has_no_mean(tmp_path: Path) -> None:
+    runs = _three_runs(tmp_path)
+    runs[0].measured.arrays["val"][1] = 0
+    with style():
+        classes = ClasswiseAccuracy().present(runs).tables[1]
+    assert classes.rows[1][1:3] == [None, None]
+    assert None not in classes.rows[0]
 
 
 def test_runs_of_other_classes_cannot_be_set_side_by_side(tmp_path: Path) -> None:

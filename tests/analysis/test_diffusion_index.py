@@ -268,20 +268,25 @@ def test_the_independent_network_is_asked_on_its_validation_split(tmp_path: Path
     assert arrays["similar"].argmax(axis=1).tolist() == nearest_by["val"] != nearest_by["train"]
 
 
-def test_the_independent_network_had_no_teacher_and_no_smoothed_labels(tmp_path: Path) -> None:
+def test_the_independent_network_learned_from_plain_labels_alone(tmp_path: Path) -> None:
     plain = torch.eye(64, dtype=torch.float64)
     taught = pair_of_runs(tmp_path, plain, plain)[0]
-    smooth, second, first = (
+    smooth, mixed, pruned, wrong, seen, second, first = (
         made(label, config(tmp_path, method="scratch", **keys), linear(plain))
         for label, keys in (
             ("smooth", {"method.label_smoothing": 0.1}),
+            ("mixed", {"augment": "cutmix"}),
+            ("pruned", {"prune_ratio": 0.5}),
+            ("wrong", {"data.label_noise": 0.4}),
+            ("seen", {"train.on": "train+val"}),
             ("second", {"seed": 2}),
             ("first", {"seed": 1}),
         )
     )
     names = taught.dataset.class_names
-    assert independent([taught, smooth], names) is None
-    assert independent([taught, smooth, second, first], names) is first
+    others = [taught, smooth, mixed, pruned, wrong, seen]
+    assert independent(others, names) is None
+    assert independent([*others, second, first], names) is first
     assert independent([first], ("other", "classes")) is None
 
 

@@ -197,20 +197,29 @@ def test_epochs_are_looked_at_in_order_and_name_their_numbers(tmp_path: Path) ->
     ]
 
 
-def test_an_epoch_that_the_run_did_not_have_is_told_before_any_training(tmp_path: Path) -> None:
-    asked = []
+def _noting(tmp_path: Path, asked: list[int]) -> Subject:
+    """A subject of three epochs that notes which of them it is asked for."""
 
     def at_epoch(epoch: int) -> nn.Module:
         asked.append(epoch)
-        if epoch > 3:
-            raise ValueError(f"the run has 3 epochs, got {epoch}")
-        return _network()
+        return frozen(_network(epoch))
 
     subject = made("one", config(tmp_path, method="scratch"), _network())
     object.__setattr__(subject, "at_epoch", at_epoch)
-    with pytest.raises(ValueError, match="3 epochs, got 9"):
-        QUICK.model_copy(update={"epochs": "1,9"}).measure(subject)
-    assert asked == [9]
+    return subject
+
+
+def test_an_epoch_that_the_run_did_not_have_is_told_before_any_training(tmp_path: Path) -> None:
+    asked: list[int] = []
+    with pytest.raises(ValueError, match=r"epochs must be in \[1, 3\] for this run, got 9"):
+        QUICK.model_copy(update={"epochs": "1,9"}).measure(_noting(tmp_path, asked))
+    assert asked == []
+
+
+def test_epochs_are_asked_for_in_the_order_of_one_training(tmp_path: Path) -> None:
+    asked: list[int] = []
+    QUICK.model_copy(update={"epochs": "1,2,3"}).measure(_noting(tmp_path, asked))
+    assert asked == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from kdtune.analysis.projection import (
     side_lengths,
     spread,
     template_basis,
+    upright,
 )
 from kdtune.models import Tap, declare_taps
 from kdtune.seeds import generator
@@ -85,7 +86,7 @@ def test_a_logit_is_the_product_of_template_and_projection(tmp_path: Path) -> No
 
 def test_the_first_centroid_is_above_the_mean_and_the_second_on_the_left() -> None:
     points, _, means = cloud()
-    flat = fit_plane(points, means)(means)
+    flat = upright(fit_plane(points, means), means)(means)
     around = flat - flat.mean(dim=0)
     assert around[0, 0].item() == pytest.approx(0, abs=1e-12)
     assert around[0, 1] > 1
@@ -94,10 +95,11 @@ def test_the_first_centroid_is_above_the_mean_and_the_second_on_the_left() -> No
 
 def test_a_sign_flip_or_rotation_of_the_basis_leaves_the_picture_as_it_is() -> None:
     points, _, means = cloud()
-    picture = fit_plane(points, means)(points)
+    picture = upright(fit_plane(points, means), means)(points)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator(4, "turn")).double()).Q
     for change in (torch.diag(torch.tensor([-1.0, 1.0, -1.0])).double(), turn):
-        again = fit_plane(points @ change, means @ change)(points @ change)
+        plane = fit_plane(points @ change, means @ change)
+        again = upright(plane, means @ change)(points @ change)
         torch.testing.assert_close(again, picture)
 
 
@@ -111,7 +113,7 @@ def test_the_plane_keeps_distances_of_points_that_lie_in_it() -> None:
 
 def test_a_first_centroid_between_the_others_still_gives_axes() -> None:
     means = torch.tensor([[0.0, 0, 0], [1, 0, 0], [-1, 0, 0]], dtype=torch.float64)
-    plane = fit_plane(torch.cat([means + 0.1, means - 0.1]), means)
+    plane = upright(fit_plane(torch.cat([means + 0.1, means - 0.1]), means), means)
     torch.testing.assert_close(plane.axes.T @ plane.axes, torch.eye(2, dtype=torch.float64))
 
 
@@ -188,7 +190,6 @@ def test_the_ratio_does_not_know_the_scale_of_the_features(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": "0,1"}, "classes must be three, got 2: '0,1'"),
         ({"classes": "0,1,ten"}, "unknown class 'ten'"),
         ({"classes": "0,1,1"}, "each class may be given once"),
         ({"network": "teacher"}, "'made' has no teacher"),
@@ -199,6 +200,11 @@ def test_options_that_do_not_fit_the_run_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Projection(**options).measure(subject(tmp_path))
+
+
+def test_classes_are_three() -> None:
+    with pytest.raises(ValueError, match="must be three, separated by commas"):
+        Projection(classes="0,1")
 
 
 def test_a_collapsed_student_is_refused(tmp_path: Path) -> None:

@@ -235,6 +235,32 @@ def test_each_imbalance_makes_a_panel_and_a_table_with_the_rarest_class_first(
     assert panels[1].lines[0].get_ydata().tolist() == [50, 75, 25]
 
 
+def test_classes_of_several_seeds_are_shown_with_their_deviation(tmp_path: Path) -> None:
+    items = [
+        _invented("kd, seed 0", tmp_path, recovered=0.5, data__imbalance=2.0),
+        _invented("kd, seed 1", tmp_path, recovered=0.75, data__imbalance=2.0, seed=1),
+        _invented("alone", tmp_path, method="scratch", data__imbalance=2.0),
+    ]
+    table = _present(items).tables[1]
+    assert table.columns == ["class", "training images", "kd, mean", "kd, std", "alone"]
+    assert table.rows == [
+        ["b", 1, 50.0, 0.0, 50.0],
+        ["c", 5, 62.5, pytest.approx(math.sqrt(312.5)), 50.0],
+        ["a", 9, 25.0, 0.0, 25.0],
+    ]
+    assert table.notes[0] == "30 test images."
+    assert table.notes[1].endswith("their seed: n = 2 of kd; n = 1 of alone. Seeds 0, 1.")
+
+
+def test_a_class_without_test_images_has_neither_mean_nor_deviation(tmp_path: Path) -> None:
+    items = [
+        _invented(f"kd, seed {seed}", tmp_path, data__imbalance=2.0, seed=seed) for seed in (0, 1)
+    ]
+    for each in items:
+        each.measured.arrays["class_accuracy"][2] = math.nan
+    assert _present(items).tables[1].rows[1] == ["c", 5, None, None]
+
+
 def test_trained_students_give_the_same_bits_twice(subjects: Sequence[Subject]) -> None:
     def state(model: nn.Module) -> list[Tensor]:
         return [tensor.clone() for tensor in model.state_dict().values()]

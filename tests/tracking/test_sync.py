@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from kdtune.cli import app
 from kdtune.tracking import MLflowSink
+from kdtune.tracking.location import logged_to
 
 NOWHERE = "http://me:secret@127.0.0.1:9"
 
@@ -134,14 +135,12 @@ def test_the_environment_may_know_the_password(
     unwilling_server: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from kdtune.cli import sync as command
-
     uri = unwilling_server.replace("://", "://me:secret@")
     folder = lost_search("one", uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert command._address(uri.replace("me:secret", "***"), folder) == uri
+    assert logged_to(uri.replace("me:secret", "***"), folder) == uri
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:other@elsewhere")
-    assert command._address(uri.replace("me:secret", "***"), folder) == unwilling_server
+    assert logged_to(uri.replace("me:secret", "***"), folder) == unwilling_server
 
 
 def test_a_database_of_another_machine_is_not_made_here(

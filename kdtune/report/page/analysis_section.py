@@ -39,15 +39,14 @@ def _about(finding: Finding) -> str:
 
 def _listing(table: FoundTable) -> Listing:
     heads, rows = table.shown()
-    sorts = [table.columns.index(head) if head in table.columns else None for head in heads]
     return Listing(
         caption=table.title,
         columns=heads,
         lines=[
             Line(
                 cells=[
-                    _cell(text, own[place] if place is not None else text)
-                    for text, place in zip(shown_row, sorts, strict=True)
+                    _cell(text, own[place])
+                    for text, place in zip(shown_row, table.sources(), strict=True)
                 ]
             )
             for shown_row, own in zip(rows, table.rows, strict=True)
@@ -59,8 +58,7 @@ def _listing(table: FoundTable) -> Listing:
 
 
 def _cell(text: str, value: Scalar) -> Cell:
-    kind = "text" if isinstance(value, str) and "±" not in text else "number"
-    return Cell(text=text, sort=value, kind=kind)
+    return Cell(text=text, sort=value, kind="text" if isinstance(value, str) else "number")
 
 
 def _picture(finding: Finding, file: Path) -> Iterator[Chart]:

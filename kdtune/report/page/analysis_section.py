@@ -23,7 +23,7 @@ def analyses(folder: Path | None) -> Iterator[Block]:
         folder: Of the results; None where they are not at hand, and there is nothing to show.
     """
     for finding, place in read_findings(folder) if folder else ():
-        yield Text(_about(finding), lead=finding.analysis.replace("_", " ").capitalize() + ".")
+        yield Text(_about(finding), lead=f"{finding.analysis}.")
         for table in finding.tables:
             yield _listing(table)
         for name in finding.figures:
@@ -65,8 +65,7 @@ def _picture(finding: Finding, file: Path) -> Iterator[Chart]:
     """A figure in the page itself; one whose file is gone is left out."""
     if not file.is_file():
         return
-    title = file.stem.replace("_", " ").capitalize()
-    alt = f"{title} of {finding.analysis}; the numbers are in the tables above."
+    alt = f"{file.stem} of {finding.analysis}; the numbers are in the tables above."
     data = base64.b64encode(file.read_bytes()).decode()
     picture = Markup('<img src="data:image/png;base64,{}" alt="">').format(data)
-    yield Chart(title=title, html=picture, alt=alt)
+    yield Chart(title=file.stem, html=picture, alt=alt)

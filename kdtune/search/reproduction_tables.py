@@ -101,26 +101,26 @@ def _span(seconds: float) -> str:
 
 
 def comparison_table(cells: Sequence[Reproduced]) -> Table:
-    """Printed and measured, cell by cell, in percent."""
+    """Printed and measured, cell by cell, in percent; students are named where they differ."""
+    students = [each.cell.config.student if each.cell.config else "" for each in cells]
     shown = plain_table("Printed and measured, mean ± std (runs)")
     shown.add_column("cell", justify="right")
-    shown.add_column("row", overflow="fold")
-    shown.add_column("student", overflow="fold")
-    for column in ("printed %", "measured %", "difference"):
+    shown.add_column("row", min_width=8)
+    for column in ("printed %", "measured %", "diff."):
         shown.add_column(column, justify="right", no_wrap=True)
-    shown.add_column("within spread")
+    if spread := any(each.within is not None for each in cells):
+        shown.add_column("within spread")
     shown.add_column("comparable", no_wrap=True, min_width=len("comparable"))
-    for each in cells:
+    for each, student in zip(cells, students, strict=True):
         printed, measured, difference = each.printed, each.measured, each.difference
-        config = each.cell.config
+        named = [each.cell.figure.row_label, *([student] if len(set(students)) > 1 else [])]
         shown.add_row(
             str(each.cell.number),
-            Text(each.cell.figure.row_label),
-            "" if config is None else config.student,
+            Text(", ".join(filter(None, named))),
             _spread(printed.mean, printed.std, printed.n),
             _spread(measured.mean, measured.std, measured.n) if measured.n else "no run ended",
             MISSING if difference is None else f"{100 * difference:+.2f}",
-            {None: MISSING, True: "yes", False: "no"}[each.within],
+            *([{None: MISSING, True: "yes", False: "no"}[each.within]] if spread else []),
             "yes" if not each.apart else "no",
         )
     return shown

@@ -34,7 +34,7 @@ def test_runs_that_differ_by_their_seed_alone_are_one_group(tmp_path: Path) -> N
 def test_the_same_run_twice_is_no_repetition(tmp_path: Path) -> None:
     items = [_item(name, tmp_path, 0.1) for name in ("a", "b")]
     assert [group.label for group in replicates(items)] == ["a", "b"]
-    assert over_seeds(items, [SHARE]) == []
+    assert over_seeds(items, [SHARE], []) == []
 
 
 def test_labels_that_differ_by_more_than_the_seed_are_counted(tmp_path: Path) -> None:
@@ -46,8 +46,9 @@ def test_labels_that_differ_by_more_than_the_seed_are_counted(tmp_path: Path) ->
 
 def test_a_metric_that_no_run_has_leaves_its_cells_empty(tmp_path: Path) -> None:
     items = [_item(f"a, seed {seed}", tmp_path, None, seed=seed) for seed in (0, 1)]
-    (table,) = over_seeds(items, [SHARE])
+    (table,) = over_seeds(items, [SHARE], ["30 images."])
     assert table.rows == [["a", 2, None, None]]
+    assert table.notes[-1] == "30 images."
     assert table.columns == ["Configuration", "n", "share (%), mean", "share (%), std"]
 
 

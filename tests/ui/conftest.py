@@ -37,6 +37,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page(viewport=WINDOW)
+    page.set_default_timeout(WAIT_MS)
     yield page
     page.close()
 

@@ -18,7 +18,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCREENSHOTS = "KDTUNE_SCREENSHOTS"
 """Names a folder that the tests leave their pictures in."""
 START_S = 60.0
-WAIT_MS = 30_000
+WAIT_MS = 90_000
 WINDOW = {"width": 1600, "height": 1000}
 
 

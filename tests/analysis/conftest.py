@@ -1,8 +1,9 @@
-"""Trained subjects that several tests look at."""
+"""What several tests of analyses use: trained subjects, and another number of threads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
+import torch
 from made_subjects import config, trained
 
 from kdtune.analysis import Subject
@@ -18,3 +19,12 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Subject]:
         trained("T = 3", config(store, temperature=3.0, **taught)),
         trained("alone", config(store, method="scratch")),
     ]
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """As many threads as neither a measure nor a trial has, and as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(before)

@@ -80,15 +80,6 @@ def _tasks(runs: Sequence[FinishedRun], *, beside: bool, analysis: Analysis) -> 
     ]
 
 
-@pytest.fixture
-def threads() -> Iterator[int]:
-    """As many threads as no measure has, and as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield 3
-    torch.set_num_threads(before)
-
-
 def test_a_measure_has_one_thread_wherever_it_is_made(
     runs: Sequence[FinishedRun], threads: int
 ) -> None:

@@ -1,6 +1,5 @@
 """Students as they were at an epoch, trained again."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,15 +26,6 @@ def trained_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Trial, "next_epoch", next_epoch)
     return epochs
-
-
-@pytest.fixture
-def threads() -> Iterator[int]:
-    """As many threads as no trial has, and as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield 3
-    torch.set_num_threads(before)
 
 
 def _again(config: TrialConfig) -> TrainedAgain:

@@ -1,6 +1,7 @@
 """Analyses of finished runs."""
 
 import inspect
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,7 +90,11 @@ def analyze(
     storage: Storage = RESULTS,
     tracking_uri: Annotated[
         str | None,
-        typer.Option(help="Of MLflow; by default where each search logs.", rich_help_panel=PLACES),
+        typer.Option(
+            help="Of MLflow; by default where each search logs, and for ids what the environment "
+            "says.",
+            rich_help_panel=PLACES,
+        ),
     ] = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MACHINE)
@@ -122,7 +127,7 @@ def analyze(
             raise ValueError(f"--device must be one of {', '.join(DEVICES)}, got '{device}'")
         where = resolve_device(device).type
         place = storage.absolute()
-        uri = resolve_tracking_uri(tracking_uri, None, place)
+        uri = resolve_tracking_uri(tracking_uri, os.environ.get("MLFLOW_TRACKING_URI"), place)
         found = _with(finished_runs(runs, storage=place, tracking_uri=uri), only or [])
         logged = {run.search: uri for run in found} if tracking_uri else addresses(found)
         made, complete = 0, True

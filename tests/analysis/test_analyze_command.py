@@ -308,6 +308,12 @@ def test_mlflow_is_where_the_search_logs_unless_told(
     assert done.exit_code == 0, done.output
     assert "analysis/sizes/rank" in metrics(own)["finalist 1, seed 0"]
     assert not (elsewhere / "mlflow.db").exists()
+    # An id is looked up where the environment says.
+    (one,) = [each for each in read_runs(default_tracking_uri(own)) if "finalist" in each.name]
+    moved = (own / "mlflow.db").rename(tmp_path / "moved.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{moved}")
+    done = CliRunner().invoke(app, ["analyze", "sizes", one.run_id, "--storage", str(own)])
+    assert done.exit_code == 0, done.output
 
 
 def test_tags_of_later_stay(storage: Path) -> None:

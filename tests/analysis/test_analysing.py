@@ -28,7 +28,7 @@ class Threads(Analysis):
         return Measured(numbers={"threads": float(torch.get_num_threads()), seen: 0.0})
 
     def present(self, items: Sequence[Item]) -> Presented:
-        raise NotImplementedError
+        pytest.fail("tasks measure, and show nothing")
 
 
 class Failing(Threads):
